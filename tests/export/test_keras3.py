@@ -1,0 +1,39 @@
+"""The Keras 3 file is written by a child process, whatever Keras runs here."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfprune.errors import TfpruneError
+from tfprune.export.audit import audit
+from tfprune.export.keras3 import export_keras3
+from tfprune.export.stored import named_weights
+from tfprune.models import build
+from tfprune.pruning.pruner import get_masks, prune
+
+
+def test_the_file_is_keras_3_and_gives_the_same_outputs(tmp_path: Path) -> None:
+    model = prune(build("lenet5", (16, 16, 1), 10), 0.7)
+    sample = np.random.default_rng(0).normal(size=(3, 16, 16, 1)).astype(np.float32)
+    path = tmp_path / "pruned_keras3.keras"
+    outputs = export_keras3(
+        "lenet5", (16, 16, 1), 10, {"dropout": None}, named_weights(model), path, sample
+    )
+    np.testing.assert_allclose(outputs, np.asarray(model(sample)), rtol=1e-4, atol=1e-5)
+    assert list(tmp_path.iterdir()) == [path]
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read("metadata.json"))["keras_version"].startswith("3.")
+        assert b"tfprune" not in archive.read("config.json")
+    assert audit(path, get_masks(model)).verdict == "ok"
+
+
+def test_the_cause_of_a_failing_child_is_told(tmp_path: Path) -> None:
+    sample = np.zeros((1, 16, 16, 1), np.float32)
+    with pytest.raises(TfpruneError, match=r"lenet5 can not be written.*conv1/bias"):
+        export_keras3("lenet5", (16, 16, 1), 10, {}, {}, tmp_path / "m.keras", sample)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,128 @@
+import dataclasses
+import json
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfprune.config import Config, help_text, keras_line_of, parse
+from tfprune.errors import TfpruneError, UsageError
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def test_defaults_are_those_of_the_fields():
+    assert parse([]) == Config()
+
+
+def test_every_kind_of_flag_is_parsed():
+    config = parse(
+        ["--seed=3", "--learning_rate=0.01", "--nocontrol", "--name=x", "--lr_boundaries=2,5"]
+    )
+    assert (config.seed, config.learning_rate, config.control) == (3, 0.01, False)
+    assert (config.name, config.lr_boundaries) == ("x", (2, 5))
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    rate=st.floats(0, 10, allow_nan=False),
+    boundaries=st.lists(st.integers(1, 500), unique=True, max_size=4),
+    flip=st.booleans(),
+    exclude=st.lists(st.sampled_from(["conv1", "fc*", "a/b"]), max_size=3),
+)
+def test_the_saved_flagfile_gives_the_same_config(
+    tmp_path_factory, seed, rate, boundaries, flip, exclude
+):
+    config = Config(
+        seed=seed,
+        learning_rate=rate,
+        lr_boundaries=tuple(sorted(boundaries)),
+        augment_flip=flip,
+        exclude_layers=tuple(exclude),
+    )
+    path = tmp_path_factory.mktemp("flags") / "flags.cfg"
+    path.write_text(config.to_flagfile())
+    assert parse([f"--flagfile={path}"]) == config
+
+
+def test_help_names_every_flag_with_its_help():
+    text = help_text()
+    for name, field in FIELDS.items():
+        assert f"--{name} " in text
+        assert field.metadata["help"].split()[0] in text
+
+
+BAD = {
+    "--sparsity=1": r"--sparsity must be in \[0, 1\); received 1.0",
+    "--sparsity=-0.1": r"--sparsity must be in \[0, 1\)",
+    "--sparsity=nan": r"--sparsity must be in \[0, 1\); received nan",
+    "--sparsity=half": "sparsity",
+    "--sparsty=0.5": "Did you mean: sparsity",
+    "--model=lenet6": "--model must be one of lenet5, .*alexnet.* received 'lenet6'",
+    "--allocation=best": "--allocation must be one of global, uniform, explicit, stddev",
+    "--criterion=taste": "--criterion must be one of magnitude, random",
+    "--optimizer=lion": "--optimizer must be one of adam, sgd",
+    "--normalization=batch": "--normalization must be one of unit, standardize, none",
+    "--batch_size=0": r"--batch_size must be in \[1, inf\]; received 0",
+    "--lr_boundaries=5,2": "--lr_boundaries must ascend; received 5,2",
+    "--lr_boundaries=5,x": "--lr_boundaries takes whole numbers; received '5,x'",
+    "--lr_boundaries=5 --lr_decay_epochs=2": "exclude each other; received 5 and 2",
+    "--retrain_lr_boundaries=3,3": "--retrain_lr_boundaries must ascend",
+    "--allocation=explicit": "--layer_sparsity and --allocation=explicit belong together",
+    "--layer_sparsity=fc1=0.5": "--layer_sparsity and --allocation=explicit belong together",
+    "--allocation=explicit --layer_sparsity=fc1": "received 'fc1'",
+    "--allocation=explicit --layer_sparsity=fc1=1": "received 'fc1=1'",
+    "--allocation=explicit --layer_sparsity==0.5": "received '=0.5'",
+    "--stddev_quality=1": "--stddev_quality needs --allocation=stddev",
+    "--dropout=0.2": "--dropout does not go with --model=lenet5",
+    "--conv1_stride=2": "--conv1_stride does not go with --model=lenet5",
+    "--validation_fraction=1": r"--validation_fraction must be in \[0, 1\)",
+    "surplus": "only --flags are understood; received 'surplus'",
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.items())
+def test_what_cannot_be_used_is_refused_in_one_line(arguments, message):
+    with pytest.raises(UsageError, match=message) as error:
+        parse(arguments.split())
+    assert "\n" not in str(error.value)
+
+
+@given(st.sampled_from(sorted(FIELDS)), st.text(max_size=12))
+def test_any_value_of_any_flag_gives_a_config_or_a_usage_error(name, value):
+    try:
+        assert isinstance(parse([f"--{name}={value}"]), Config)
+    except UsageError as error:
+        assert "\n" not in str(error)
+
+
+def test_run_folder_and_name_follow_from_the_flags():
+    assert str(Config(name="a", seed=2).run_path) == "runs/a-seed2"
+    assert str(Config(run_dir="/x/y", name="a").run_path) == "/x/y"
+    assert Config(group="conv", sparsity=0.5).run_name == "lenet5_conv50"
+    assert Config(sparsity=0).run_name == "lenet5_dense"
+    assert Config(model="nets/mine.keras").run_name == "mine_fc90"
+
+
+def test_shaping_splits_the_flags_by_stage_without_loss():
+    stages = {field.metadata["shapes"] for field in FIELDS.values()}
+    parts = [Config().shaping(stage) for stage in sorted(stages)]
+    assert sum(map(len, parts)) == len(FIELDS)
+
+
+def test_the_keras_that_wrote_a_file_is_read_from_its_metadata(tmp_path):
+    path = tmp_path / "m.keras"
+    for version, line in (("3.15.1", "3"), ("2.21.0", "2")):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("metadata.json", json.dumps({"keras_version": version}))
+        assert keras_line_of(path) == line
+
+
+def test_a_model_file_that_is_missing_or_foreign_is_refused(tmp_path):
+    with pytest.raises(TfpruneError, match="there is no file"):
+        keras_line_of(tmp_path / "none.keras")
+    path = tmp_path / "m.keras"
+    path.write_text("no archive")
+    with pytest.raises(TfpruneError, match=r"is no \.keras file"):
+        keras_line_of(path)

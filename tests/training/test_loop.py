@@ -1,0 +1,172 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from tfprune.backend import keras
+from tfprune.data import Split
+from tfprune.errors import TfpruneError, UsageError
+from tfprune.training.checkpoint import CheckpointFolder
+from tfprune.training.evaluate import evaluator
+from tfprune.training.inputs import Augmentation, Normalization
+from tfprune.training.interrupt import Interrupted
+from tfprune.training.learning_rate import PiecewiseConstant
+from tfprune.training.loop import Plan, Trainer
+from tfprune.training.randomness import use_resettable_dropout
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 3, 70).astype(np.int32)
+IMAGES = (RNG.integers(0, 40, (70, 6, 6, 1)) + 70 * LABELS[:, None, None, None]).astype(np.uint8)
+TRAIN = Split(IMAGES, LABELS)
+UNIT = Normalization.of("unit", IMAGES)
+
+
+@pytest.fixture(autouse=True)
+def resettable_dropout():
+    use_resettable_dropout()
+
+
+def network(softmax=False):
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.BatchNormalization(momentum=0.5),
+            layers.Flatten(),
+            layers.Dropout(0.3),
+            layers.Dense(3, activation="softmax" if softmax else None),
+        ]
+    )
+
+
+def plan(**changes):
+    return Plan(
+        **{
+            "stage": "dense",
+            "draws": "dense",
+            "epochs": 3,
+            "batch_size": 16,
+            "rate": PiecewiseConstant(0.02, 0.5, decay_epochs=1, warmup_epochs=0.5),
+            "optimizer": "adam",
+            "weight_decay": 0.01,
+            "label_smoothing": 0.1,
+            "augmentation": Augmentation(shift=1, flip=True, cutout=2),
+            "seed": 5,
+        }
+        | changes
+    )
+
+
+def trainer(folder, model, **changes):
+    checkpoints = CheckpointFolder(folder, "dense")
+    return Trainer(model, plan(**changes), TRAIN, UNIT, checkpoints, "mark", show_progress=False)
+
+
+def train(folder, model, after_epoch=lambda record: None, **changes):
+    evaluate = evaluator(model, UNIT, TRAIN)
+    run = trainer(folder, model, **changes).run
+    return run(lambda: {"test_accuracy": evaluate()}, after_epoch)
+
+
+def figures(history):
+    """A history without its times."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("softmax", [False, True])
+def test_training_learns_and_its_history_says_so(tmp_path, optimizer, softmax):
+    history = train(tmp_path, network(softmax), epochs=8, optimizer=optimizer)
+    assert [row["epoch"] for row in history] == list(range(1, 9))
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["test_accuracy"] > 0.6
+    assert [row["learning_rate"] for row in history[:3]] == pytest.approx([0.02, 0.01, 0.005])
+    assert set(history[0]) == {
+        *("epoch", "loss", "train_accuracy", "learning_rate", "seconds", "test_accuracy")
+    }
+
+
+@pytest.mark.parametrize("signal_at", [1, 2])
+def test_a_run_stopped_after_an_epoch_and_resumed_is_bit_identical(tmp_path, signal_at):
+    whole = network()
+    expected = train(tmp_path / "whole", whole)
+
+    def stop(record):
+        if record["epoch"] == signal_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="the same command resumes") as error:
+        train(tmp_path / "parts", network(), stop)
+    assert error.value.exit_status == 143
+    resumed = network()
+    history = train(tmp_path / "parts", resumed)
+    assert figures(history) == figures(expected)
+    for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_signal_inside_an_epoch_checkpoints_there_and_resumes_bit_identical(tmp_path):
+    whole = network()
+    expected = train(tmp_path / "whole", whole, batch_size=4)
+    stopped = trainer(tmp_path / "parts", network(), batch_size=4)
+    stopped._call_steps = 2
+    compiled = stopped._compile()
+    calls = []
+
+    def interrupting(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return compiled(*arguments)
+
+    stopped._compile = lambda: interrupting
+    with pytest.raises(Interrupted) as error:
+        stopped.run(lambda: {"test_accuracy": 0.0}, lambda record: None)
+    assert error.value.exit_status == 130
+    (checkpoint,) = (tmp_path / "parts").iterdir()
+    assert not checkpoint.name.endswith("-0000000.npz")
+    resumed = network()
+    history = train(tmp_path / "parts", resumed, batch_size=4)
+    assert figures(history) == figures(expected)
+    for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_stages_that_share_their_draws_see_the_same_batches(tmp_path):
+    first, second, other = network(), network(), network()
+    train(tmp_path / "a", first, stage="control")
+    train(tmp_path / "b", second, stage="retrain")
+    train(tmp_path / "c", other, draws="retrain")
+    assert np.array_equal(first.get_weights()[0], second.get_weights()[0])
+    assert not np.array_equal(first.get_weights()[0], other.get_weights()[0])
+
+
+def test_weight_decay_shrinks_kernels_by_rate_times_decay_each_step(tmp_path):
+    model = network()
+    model.trainable = True
+    kernel = model.get_weights()[0]
+    # A learning rate this small leaves Adam nothing to add; 4 steps of factor 1 - 1e-9 * 1e8.
+    rate = PiecewiseConstant(1e-9)
+    train(tmp_path, model, epochs=1, rate=rate, weight_decay=1e8)
+    np.testing.assert_allclose(model.get_weights()[0], kernel * 0.9**4, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_advice(tmp_path):
+    with pytest.raises(TfpruneError, match=r"loss became .* at epoch 1, step \d.*lower learning"):
+        train(tmp_path, network(), rate=PiecewiseConstant(1e30), optimizer="sgd", epochs=5)
+
+
+def test_a_batch_larger_than_the_training_set_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="at most the 70 training images; received 71"):
+        trainer(tmp_path, network(), batch_size=71)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    expected = train(tmp_path, network())
+    model = network()
+    shown = []
+    assert figures(train(tmp_path, model, shown.append)) == figures(expected)
+    assert shown == []

@@ -1,0 +1,417 @@
+"""Every flag of `python -m tfprune.main`, once: name, type, default, help, range.
+
+`Config` is the single source: its fields define the flags, and what a flag says in
+`--help` is what stands here. Parsing imports no TensorFlow, so that `--help` and every
+usage error answer at once. After parsing only the frozen `Config` travels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from tfprune.errors import TfpruneError, UsageError
+from tfprune.flagfile import expand_flagfiles
+from tfprune.models import NETWORK_NAMES, NETWORKS
+
+GROUPS = ("conv", "fc", "all")
+ALLOCATIONS = ("global", "uniform", "explicit", "stddev")
+CRITERIA = ("magnitude", "random")
+OPTIMIZERS = ("adam", "sgd")
+NORMALIZATIONS = ("unit", "standardize", "none")
+SCHEDULES = ("one_shot",)
+
+#: What a flag shapes; a stage is redone when a flag that shapes it, or an earlier one, differs.
+STAGES = ("run", "data", "dense", "prune", "retrain", "export")
+
+
+def _flag(
+    default: Any,
+    text: str,
+    shapes: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    low: float = -math.inf,
+    high: float = math.inf,
+    below: float = math.inf,
+) -> Any:
+    """A field of `Config`: default, help text, the stage it shapes, and its range.
+
+    Numbers lie in [low, high] and under `below`.
+    """
+    metadata = {
+        "help": text,
+        "shapes": shapes,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "below": below,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One experiment, as its flags say it."""
+
+    # -- the run ---------------------------------------------------------------------------
+    name: str = _flag("", "Name of the run; a part of the run folder's name.", "run")
+    run_dir: str = _flag("", "Run folder; empty: <runs_dir>/<name>-seed<seed>.", "run")
+    runs_dir: str = _flag("runs", "Folder of run folders, shared baselines, data cache.", "run")
+    seed: int = _flag(0, "Seed of weights, shuffling, augmentation, dropout.", "data", low=0)
+    deterministic: bool = _flag(
+        False, "Equal to the bit when rerun with the same number of threads; slower.", "data"
+    )
+    threads: int = _flag(0, "Threads TensorFlow computes with; 0: one a core.", "run", low=0)
+    dry_run: bool = _flag(False, "Print what would be pruned, train nothing, write nothing.", "run")
+    progress: bool = _flag(True, "Show a progress bar for each epoch.", "run")
+    tensorboard: bool = _flag(True, "Write TensorBoard summaries each epoch.", "run")
+
+    # -- data ------------------------------------------------------------------------------
+    dataset: str = _flag(
+        "digits", "digits (bundled), mnist, cifar10, or any TFDS image classification set.", "data"
+    )
+    data_dir: str = _flag(
+        "", "Folder of prepared TFDS data sets; empty: $TFDS_DATA_DIR or TFDS's own.", "run"
+    )
+    image_size: int = _flag(0, "Resize images to this many pixels a side; 0: as they are.", "data")
+    validation_fraction: float = _flag(
+        0.0,
+        "Fraction of the training set held out; above 0 the test set is not looked at.",
+        "data",
+        low=0,
+        below=1,
+    )
+    normalization: str = _flag(
+        "unit",
+        "Pixels to model inputs: unit (x/255), standardize (zero mean and unit variance a "
+        "channel over the training set), none (0..255).",
+        "data",
+        choices=NORMALIZATIONS,
+    )
+    augment_shift: int = _flag(
+        0, "Random shifts of at most this many pixels, edges reflected.", "data", low=0
+    )
+    augment_flip: bool = _flag(False, "Random horizontal flips.", "data")
+    augment_cutout: int = _flag(
+        0, "Side in pixels of a random square set to the mean; 0: none.", "data", low=0
+    )
+
+    # -- model -----------------------------------------------------------------------------
+    model: str = _flag(
+        "lenet5", f"One of {', '.join(NETWORK_NAMES)}, or FILE.keras: your own.", "data"
+    )
+    dropout: float = _flag(
+        -1.0, "Dropout rate of the fc layers; -1: the network's own.", "dense", below=1
+    )
+    conv1_stride: int = _flag(0, "Stride of AlexNet's conv1; 0: the network's own.", "data", low=0)
+
+    # -- dense training --------------------------------------------------------------------
+    epochs: int = _flag(20, "Epochs of dense training.", "dense", low=0)
+    batch_size: int = _flag(128, "Images a training step.", "dense", low=1)
+    optimizer: str = _flag("adam", "adam, or sgd (Nesterov, momentum 0.9).", "data", choices=OPTIMIZERS)
+    learning_rate: float = _flag(1e-3, "First learning rate.", "dense", low=0)
+    lr_decay_rate: float = _flag(
+        0.1, "Factor of the learning rate at each boundary.", "dense", low=0, high=1
+    )
+    lr_decay_epochs: int = _flag(
+        0, "A boundary every this many epochs; 0: none.", "dense", low=0
+    )
+    lr_boundaries: tuple[int, ...] = _flag(
+        (), "Boundaries in epochs, ascending; instead of --lr_decay_epochs.", "dense", low=1
+    )
+    lr_warmup_epochs: float = _flag(
+        0.0, "Epochs of linear warm-up from zero, step by step.", "dense", low=0
+    )
+    weight_decay: float = _flag(
+        0.0, "Decoupled decay of kernels: w -= rate * weight_decay * w a step.", "data", low=0
+    )
+    label_smoothing: float = _flag(0.0, "Label smoothing.", "data", low=0, below=1)
+
+    # -- pruning ---------------------------------------------------------------------------
+    group: str = _flag(
+        "fc",
+        "Layers under one target: conv, fc, all, or names (a,b); wildcards work. The output "
+        "layer stays dense unless named.",
+        "prune",
+    )
+    exclude_layers: tuple[str, ...] = _flag((), "Layers of the group to keep dense.", "prune")
+    sparsity: float = _flag(
+        0.9, "Fraction of the group's weights to remove; 0: train only.", "prune", low=0, below=1
+    )
+    allocation: str = _flag(
+        "global",
+        "How the target becomes layer sparsities: global (one threshold for the group), uniform "
+        "(the same in each layer), explicit (--layer_sparsity), stddev (threshold = quality x "
+        "standard deviation of the layer).",
+        "prune",
+        choices=ALLOCATIONS,
+    )
+    layer_sparsity: tuple[str, ...] = _flag(
+        (), "Sparsity by layer, as fc1=0.4724,fc2=0.4356; with --allocation=explicit.", "prune"
+    )
+    stddev_quality: float = _flag(
+        0.0, "Quality of --allocation=stddev; 0: the one that reaches --sparsity.", "prune", low=0
+    )
+    criterion: str = _flag(
+        "magnitude", "What scores a weight: magnitude, or random (a control).", "prune",
+        choices=CRITERIA,
+    )
+    schedule: str = _flag("one_shot", "When weights are removed.", "prune", choices=SCHEDULES)
+
+    # -- retraining ------------------------------------------------------------------------
+    retrain_epochs: int = _flag(20, "Epochs of retraining after pruning.", "retrain", low=0)
+    retrain_batch_size: int = _flag(0, "Images a step; 0: --batch_size.", "retrain", low=0)
+    retrain_learning_rate: float = _flag(
+        0.0, "First learning rate; 0: --learning_rate.", "retrain", low=0
+    )
+    retrain_lr_decay_rate: float = _flag(
+        0.1, "Factor of the learning rate at each boundary.", "retrain", low=0, high=1
+    )
+    retrain_lr_decay_epochs: int = _flag(
+        0, "A boundary every this many epochs; 0: none.", "retrain", low=0
+    )
+    retrain_lr_boundaries: tuple[int, ...] = _flag(
+        (), "Boundaries in epochs, ascending; instead of the above.", "retrain", low=1
+    )
+    retrain_lr_warmup_epochs: float = _flag(0.0, "Epochs of linear warm-up.", "retrain", low=0)
+    retrain_dropout: float = _flag(
+        -1.0, "Dropout rate when retraining; -1: as in dense training.", "retrain", below=1
+    )
+    control: bool = _flag(
+        True, "Train the control too: the unpruned baseline, same extra epochs.", "run"
+    )
+
+    # -- export ----------------------------------------------------------------------------
+    export: bool = _flag(True, "Write and prove .keras and .tflite files of the result.", "run")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_range(field, getattr(self, field.name))
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        for prefix in ("", "retrain_"):
+            boundaries = getattr(self, prefix + "lr_boundaries")
+            if boundaries and getattr(self, prefix + "lr_decay_epochs"):
+                raise UsageError(
+                    f"--{prefix}lr_boundaries and --{prefix}lr_decay_epochs exclude each other; "
+                    f"received {_text(boundaries)} and {getattr(self, prefix + 'lr_decay_epochs')}"
+                )
+            if list(boundaries) != sorted(set(boundaries)):
+                raise UsageError(
+                    f"--{prefix}lr_boundaries must ascend; received {_text(boundaries)}"
+                )
+        explicit = self.allocation == "explicit"
+        if explicit != bool(self.layer_sparsity):
+            raise UsageError(
+                "--layer_sparsity and --allocation=explicit belong together; received "
+                f"--allocation={self.allocation} --layer_sparsity={_text(self.layer_sparsity)}"
+            )
+        if self.stddev_quality and self.allocation != "stddev":
+            raise UsageError(
+                "--stddev_quality needs --allocation=stddev; received "
+                f"--allocation={self.allocation}"
+            )
+        self.sparsity_by_layer()
+        self._check_model()
+
+    def _check_model(self) -> None:
+        if self.user_model is None and self.model not in NETWORK_NAMES:
+            raise UsageError(
+                f"--model must be one of {', '.join(NETWORK_NAMES)}, or a FILE.keras; "
+                f"received {self.model!r}"
+            )
+        has = NETWORKS[self.model].options if self.user_model is None else ()
+        given = {
+            "dropout": self.dropout >= 0 or self.retrain_dropout >= 0,
+            "conv1_stride": self.conv1_stride > 0,
+        }
+        for option in given:
+            if given[option] and option not in has:
+                raise UsageError(
+                    f"--{option} does not go with --model={self.model}; its own options: "
+                    + (", ".join(f"--{name}" for name in has) or "none")
+                )
+
+    @property
+    def user_model(self) -> Path | None:
+        """The user's own `.keras` file, or None where `model` names a network."""
+        return Path(self.model) if self.model.endswith(".keras") else None
+
+    @property
+    def network(self) -> str:
+        """The network's name: of the registry, or the stem of the user's file."""
+        return self.user_model.stem if self.user_model else self.model
+
+    @property
+    def run_name(self) -> str:
+        """`name`, or one made of network and target where it is empty."""
+        if self.name:
+            return self.name
+        target = f"{self.group.replace(',', '+')}{100 * self.sparsity:g}" if self.sparsity else "dense"
+        return f"{self.network}_{target}"
+
+    @property
+    def run_path(self) -> Path:
+        """The run folder."""
+        return Path(self.run_dir or Path(self.runs_dir) / f"{self.run_name}-seed{self.seed}")
+
+    def sparsity_by_layer(self) -> dict[str, float]:
+        """`layer_sparsity` as a map from layer name to sparsity in [0, 1)."""
+        result = {}
+        for item in self.layer_sparsity:
+            name, _, value = item.partition("=")
+            try:
+                result[name] = float(value)
+                if not (name and 0 <= result[name] < 1):
+                    raise ValueError
+            except ValueError:
+                raise UsageError(
+                    "--layer_sparsity takes NAME=SPARSITY,... with sparsities in [0, 1); "
+                    f"received {item!r}"
+                ) from None
+        return result
+
+    def shaping(self, *stages: str) -> dict[str, Any]:
+        """The flags that shape the given stages, by name."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.metadata["shapes"] in stages
+        }
+
+    def to_flagfile(self) -> str:
+        """All flags, one a line: a flagfile that reruns this run."""
+        lines = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool):
+                lines.append(f"--{'' if value else 'no'}{field.name}")
+            else:
+                lines.append(f"--{field.name}={_text(value)}")
+        return "\n".join(lines) + "\n"
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _check_range(field: dataclasses.Field, value: Any) -> None:
+    meta = field.metadata
+    if meta["choices"] and value not in meta["choices"]:
+        raise UsageError(
+            f"--{field.name} must be one of {', '.join(meta['choices'])}; received {value!r}"
+        )
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, str):
+            continue
+        low, high, below = meta["low"], meta["high"], meta["below"]
+        if not (low <= number <= high and number < below and math.isfinite(number)):
+            upper = f"{below:g})" if below < math.inf else f"{high:g}]"
+            raise UsageError(
+                f"--{field.name} must be in [{low:g}, {upper}; received {_text(value)}"
+            )
+
+
+def _define(values: flags.FlagValues) -> None:
+    """Defines one absl flag for each field of `Config`."""
+    for field in dataclasses.fields(Config):
+        name, text, default = field.name, field.metadata["help"], field.default
+        if isinstance(default, bool):
+            flags.DEFINE_bool(name, default, text, flag_values=values)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(name, default, text, flag_values=values)
+        elif isinstance(default, float):
+            flags.DEFINE_float(name, default, text, flag_values=values)
+        elif isinstance(default, tuple):
+            flags.DEFINE_list(name, list(default), text, flag_values=values)
+        else:
+            flags.DEFINE_string(name, default, text, flag_values=values)
+
+
+def parse(arguments: Sequence[str]) -> Config:
+    """The `Config` that command-line arguments (without the program's name) describe.
+
+    Flagfiles are expanded first, so that a flag given after `--flagfile` wins.
+
+    Raises:
+        UsageError: unknown flag, wrong type, value out of range, missing flagfile.
+    """
+    values = flags.FlagValues()
+    _define(values)
+    try:
+        rest = values(["tfprune", *expand_flagfiles(arguments)])[1:]
+    except flags.Error as error:
+        raise UsageError(" ".join(str(error).split())) from None
+    if rest:
+        raise UsageError(f"only --flags are understood; received {' '.join(rest)!r}")
+    fields = {}
+    for field in dataclasses.fields(Config):
+        value = values[field.name].value
+        if isinstance(field.default, tuple):
+            value = _tuple(field, value)
+        fields[field.name] = value
+    return Config(**fields)
+
+
+def _tuple(field: dataclasses.Field, items: list[str]) -> tuple:
+    if "int" not in str(field.type):
+        return tuple(items)
+    try:
+        return tuple(int(item) for item in items)
+    except ValueError:
+        raise UsageError(
+            f"--{field.name} takes whole numbers; received {','.join(items)!r}"
+        ) from None
+
+
+def help_text() -> str:
+    """What `--help` prints: every flag with its default and its help."""
+    import textwrap
+
+    lines = [
+        "usage: python -m tfprune.main --flagfile=configs/quickstart.cfg [--flag=value ...]",
+        "",
+        "Trains (or loads) a network, prunes it, retrains it, proves the zeros, exports it and",
+        "reports what it cost. The same command resumes an interrupted run. A flagfile holds one",
+        "flag a line; flags given after it win.",
+        "",
+    ]
+    for field in dataclasses.fields(Config):
+        kind = type(field.default).__name__ if not isinstance(field.default, tuple) else "list"
+        shown = _text(field.default) if field.default not in ("", ()) else "empty"
+        lines.append(f"  --{field.name}  ({kind}, default {shown})")
+        lines += textwrap.wrap(
+            field.metadata["help"], 92, initial_indent="      ", subsequent_indent="      "
+        )
+    return "\n".join(lines)
+
+
+def keras_line_of(path: Path) -> str:
+    """The major version of the Keras that wrote a `.keras` file: "2" (tf_keras) or "3".
+
+    Reads the archive's metadata only, so that the right Keras can be chosen before
+    TensorFlow is imported.
+
+    Raises:
+        TfpruneError: the file is missing or is no `.keras` archive.
+    """
+    if not path.is_file():
+        raise TfpruneError(f"--model: there is no file {str(path)!r}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+        raise TfpruneError(
+            f"--model: {str(path)!r} is no .keras file as Keras's model.save writes it "
+            "(a zip archive with metadata.json)"
+        ) from None
+    return str(version).partition(".")[0]

@@ -1,0 +1,374 @@
+"""The story of one experiment, in stages.
+
+    dense training -> control -> prune, first test -> retrain -> export -> summary
+
+Each stage leaves its result in a folder and is skipped when it stands (see `run_dir`), so
+that the same command resumes an interrupted run. The dense baseline and the control are
+trained once and shared by every run that names the same ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfprune.atomic import write_text
+from tfprune.config import Config
+from tfprune.errors import TfpruneError
+from tfprune.export.audit import audit
+from tfprune.export.files import export_files
+from tfprune.figures import layer_figures
+from tfprune.logs import log_to
+from tfprune.machine import machine, versions
+from tfprune.pruning.masks import load_masks, save_masks
+from tfprune.pruning.prunable import describe
+from tfprune.pruning.pruner import get_masks, prune
+from tfprune.reporting.summary import empty_summary, read_summary, write_summary
+from tfprune.reporting.tables import console_row
+from tfprune.run_dir import RunDir
+from tfprune.setting import Setting, configure_tensorflow
+from tfprune.training.checkpoint import CheckpointFolder, load_arrays, save_arrays
+from tfprune.training.interrupt import Interrupted
+from tfprune.training.loop import Plan, Trainer
+from tfprune.training.tensorboard import TensorBoard
+
+_LOG = logging.getLogger("tfprune")
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Runs, or resumes, an experiment and returns its summary.
+
+    Raises:
+        TfpruneError: what the user can mend; see `errors`.
+    """
+    configure_tensorflow(config)
+    if config.dry_run:
+        with log_to(None):
+            return dry_run(Setting(config))
+    folder = RunDir(config.run_path)
+    with folder.locked(), log_to(folder.log):
+        _LOG.info("run folder %s", folder.path)
+        return Experiment(Setting(config), folder).run()
+
+
+def dry_run(setting: Setting) -> dict[str, Any]:
+    """Prints what the run would prune, from fresh or given weights, and trains nothing.
+
+    Counts of the `global` and `stddev` allocations depend on the weights: on those of an
+    untrained network they show the form, not the figures, of the run.
+    """
+    config = setting.config
+    summary = empty_summary() | _identity(config) | {"status": "dry run"}
+    model = setting.new_model()
+    if config.sparsity:
+        model = prune(model, **prune_arguments(config))
+    summary |= layer_figures(model)
+    _LOG.info("%s", console_row(summary))
+    return summary
+
+
+def prune_arguments(config: Config) -> dict[str, Any]:
+    """The arguments of `tfprune.prune` that the flags stand for."""
+    explicit = config.allocation == "explicit"
+    by_quality = config.stddev_quality > 0
+    names = config.group.split(",")
+    return {
+        "sparsity": None if explicit or by_quality else config.sparsity,
+        "layers": names[0] if len(names) == 1 else names,
+        "exclude": config.exclude_layers,
+        "allocation": config.allocation,
+        "layer_sparsity": config.sparsity_by_layer() or None,
+        "quality": config.stddev_quality or None,
+        "criterion": config.criterion,
+        "seed": config.seed,
+    }
+
+
+def _identity(config: Config) -> dict[str, Any]:
+    return {
+        "status": "running",
+        "name": config.run_name,
+        "network": config.network,
+        "dataset": config.dataset,
+        "group": config.group if config.sparsity else "dense",
+        "target_sparsity": config.sparsity,
+        "seed": config.seed,
+    }
+
+
+def _earlier_seconds(path: Path) -> float:
+    """Seconds that earlier sessions of the same run took."""
+    try:
+        return read_summary(path)["wall_seconds"] or 0.0
+    except TfpruneError:
+        return 0.0  # the first session
+
+
+class Experiment:
+    """One run, stage by stage; `summary` grows with each."""
+
+    def __init__(self, setting: Setting, folder: RunDir) -> None:
+        self.setting = setting
+        self.config = setting.config
+        self.folder = folder
+        self.baseline = RunDir(
+            Path(self.config.runs_dir)
+            / "baselines"
+            / f"{self.config.network}-{self.config.dataset}-seed{self.config.seed}"
+            f"-{setting.dense_mark[:8]}"
+        )
+        self.summary: dict[str, Any] = empty_summary() | _identity(self.config)
+        self.summary["wall_seconds"] = _earlier_seconds(folder.summary)
+        self._since = time.monotonic()
+
+    def run(self) -> dict[str, Any]:
+        """Tells the story."""
+        self._open()
+        try:
+            dense_weights = self.train_dense()
+            if self.config.sparsity:
+                if self.config.control and self.config.retrain_epochs:
+                    self.train_control(dense_weights)
+                model = self.prune_and_test(dense_weights)
+                self.retrain(model)
+            else:
+                model = self.setting.new_model()
+                model.set_weights(dense_weights)
+            self.summary |= layer_figures(model)
+            if self.config.export:
+                self.export(model)
+        except Interrupted:
+            self._write("interrupted")
+            raise
+        self._write("complete")
+        _LOG.info("\n%s", console_row(self.summary))
+        self._fail_if_zeros_came_back()
+        return self.summary
+
+    def _open(self) -> None:
+        """Refuses a folder of other flags before anything is written; then saves the flags."""
+        setting, config = self.setting, self.config
+        if config.sparsity:
+            self.folder.begin("prune", self._prune_flags, setting.prune_mark)
+            self.folder.begin("retrain", setting.retrain_flags, setting.retrain_mark)
+        else:
+            self.folder.begin("dense", setting.dense_flags, setting.dense_mark)
+        write_text(self.folder.flags, config.to_flagfile())
+        self.summary |= self._recipe()
+        self._write("running")
+
+    @property
+    def _prune_flags(self) -> dict[str, Any]:
+        return self.setting.dense_flags | self.config.shaping("prune")
+
+    def _recipe(self) -> dict[str, Any]:
+        """The summary's keys that the flags alone decide."""
+        config, setting = self.config, self.setting
+        pruned = config.sparsity > 0
+        plan = setting.retrain_plan("retrain") if pruned else setting.dense_plan()
+        return {
+            "allocation": config.allocation if pruned else None,
+            "criterion": config.criterion if pruned else None,
+            "schedule": config.schedule if pruned else None,
+            "epochs": 0 if config.user_model else config.epochs,
+            "retrain_epochs": config.retrain_epochs if pruned else 0,
+            "learning_rate": plan.rate.first,
+            "lr_decay": str(plan.rate),
+            "batch_size": plan.batch_size,
+            "optimizer": config.optimizer,
+            "deterministic": config.deterministic,
+            "versions": versions(),
+            "machine": machine(),
+        }
+
+    def train_dense(self) -> list[np.ndarray]:
+        """Trains the baseline, or finds it; the user's own model is taken as it is."""
+        setting = self.setting
+        if self.config.user_model is not None:
+            model = setting.new_model()
+            self._note_dense(setting.evaluator(model)(), [])
+            return model.get_weights()
+        model = setting.new_model(self.config.dropout)
+        plan = setting.dense_plan()
+        history = self._train(
+            self.baseline, "dense", setting.dense_flags, setting.dense_mark, model, plan
+        )
+        self._note_dense(history[-1] if history else setting.evaluator(model)(), history)
+        return model.get_weights()
+
+    def _note_dense(self, accuracies: dict[str, Any], history: list[dict[str, Any]]) -> None:
+        accuracy = accuracies[self.setting.judged_by]
+        _LOG.info("dense: %s %.4f", self.setting.judged_by, accuracy)
+        self.summary["dense_accuracy"] = accuracies["test_accuracy"]
+        self.summary["dense_history"] = history or None
+        if not self.config.sparsity:
+            self._note_training(history, accuracies)
+        self._write("running")
+
+    def train_control(self, dense_weights: list[np.ndarray]) -> None:
+        """Gives the unpruned baseline the same extra epochs, so that a loss has a measure."""
+        setting = self.setting
+        model = setting.new_model(setting.retrain_flags["retrain_dropout"])
+        model.set_weights(dense_weights)
+        stage = f"control-{setting.control_mark[:8]}"
+        plan = setting.retrain_plan("control")
+        history = self._train(
+            self.baseline, stage, setting.retrain_flags, setting.control_mark, model, plan
+        )
+        self.summary["control_history"] = history
+        self.summary["control_accuracy"] = history[-1]["test_accuracy"]
+        _LOG.info("control: %s %.4f", setting.judged_by, history[-1][setting.judged_by])
+        self._write("running")
+
+    def prune_and_test(self, dense_weights: list[np.ndarray]) -> Any:
+        """Prunes, keeps the masks, and measures what is left before retraining.
+
+        Masks that stand from an earlier session must come out again, or the stage is
+        refused: then weights and folder do not belong together.
+        """
+        setting = self.setting
+        dense = setting.new_model(setting.retrain_flags["retrain_dropout"])
+        dense.set_weights(dense_weights)
+        model = prune(dense, **prune_arguments(self.config))
+        masks = get_masks(model)
+        held = self.folder.begin("prune", self._prune_flags, setting.prune_mark)
+        if held is None:
+            save_masks(self.folder.masks, masks)
+            held = setting.evaluator(model)()
+            self.folder.finish("prune", self._prune_flags, setting.prune_mark, held)
+        self._audit("pruned", model)
+        layers = [layer for layer in describe(model) if layer.pruned]
+        self.summary["first_test_accuracy"] = held["test_accuracy"]
+        self.summary["protected_layers"] = [layer.name for layer in layers if layer.kept == 1]
+        self.summary |= layer_figures(model)
+        _LOG.info("first test, before retraining: %.4f", held[setting.judged_by])
+        self._write("running")
+        return model
+
+    def retrain(self, model: Any) -> None:
+        """Trains what is left; what was removed stays exactly zero."""
+        setting = self.setting
+        history = self._train(
+            self.folder,
+            "retrain",
+            setting.retrain_flags,
+            setting.retrain_mark,
+            model,
+            setting.retrain_plan("retrain"),
+        )
+        self._audit("retrained", model)
+        accuracies = history[-1] if history else setting.evaluator(model)()
+        self._note_training(history, accuracies)
+        self._write("running")
+
+    def export(self, model: Any) -> None:
+        """Writes every kind of file and proves each: loaded, run, compared, zeros counted."""
+        setting, config = self.setting, self.config
+        split = setting.judging_split
+        network = None if config.user_model else (config.model, setting.options())
+        self.summary["exports"], audits = export_files(
+            model,
+            setting.normalization(split.images).numpy(),
+            split.labels,
+            self.folder,
+            load_masks(self.folder.masks) if config.sparsity else None,
+            network,
+        )
+        self.summary["audit"] = (self.summary["audit"] or {}) | audits
+
+    def _note_training(self, history: list[dict[str, Any]], accuracies: dict[str, Any]) -> None:
+        """The summary's keys that the last stage of training decides."""
+        summary = self.summary
+        summary["history"] = history or None
+        summary["final_accuracy"] = accuracies["test_accuracy"]
+        summary["validation_accuracy"] = accuracies.get("validation_accuracy")
+        if history:
+            images = len(self.setting.dataset.train.images) * len(history)
+            summary["images_per_second"] = images / sum(row["seconds"] for row in history)
+            if self.config.sparsity:
+                summary["first_epoch_accuracy"] = history[0]["test_accuracy"]
+            if history[0]["test_accuracy"] is not None:
+                best = max(history, key=lambda row: row["test_accuracy"])
+                summary["best_accuracy"] = best["test_accuracy"]
+                summary["best_epoch"] = best["epoch"]
+
+    def _train(
+        self,
+        folder: RunDir,
+        stage: str,
+        flags: dict[str, Any],
+        mark: str,
+        model: Any,
+        plan: Plan,
+    ) -> list[dict[str, Any]]:
+        """Trains a model by a plan, or loads what stands; the model then has the result."""
+        with folder.locked(stage, wait=True):
+            held = folder.begin(stage, flags, mark)
+            if held is not None:
+                model.set_weights(load_arrays(folder.weights(stage))[0])
+                return held["history"]
+            trainer = Trainer(
+                model,
+                plan,
+                self.setting.dataset.train,
+                self.setting.normalization,
+                CheckpointFolder(folder.checkpoints, stage),
+                mark,
+                show_progress=self.config.progress,
+            )
+            history = trainer.run(
+                self.setting.evaluator(model), self._observer(folder.tensorboard / stage, model, plan)
+            )
+            save_arrays(folder.weights(stage), model.get_weights(), {})
+            folder.finish(stage, flags, mark, {"history": history})
+            CheckpointFolder(folder.checkpoints, stage).clear()
+            return history
+
+    def _observer(self, folder: Path, model: Any, plan: Plan) -> Callable[[dict[str, Any]], None]:
+        """What is done with each epoch's record: a line on the console, TensorBoard."""
+        board = None
+        if self.config.tensorboard:
+            board = TensorBoard(folder, model, {"flags": self.config.to_flagfile()})
+
+        def observe(record: dict[str, Any]) -> None:
+            _LOG.info(
+                "%s %d/%d  loss %.4f  train %.4f  %s %.4f  rate %.2g  %.1f s",
+                plan.stage,
+                record["epoch"],
+                plan.epochs,
+                record["loss"],
+                record["train_accuracy"],
+                self.setting.judged_by.removesuffix("_accuracy"),
+                record[self.setting.judged_by],
+                record["learning_rate"],
+                record["seconds"],
+            )
+            if board is not None:
+                board.epoch(record, len(self.setting.dataset.train.images))
+
+        return observe
+
+    def _audit(self, stage: str, model: Any) -> None:
+        """Compares a model with the masks in the run folder; one weight back ends the run."""
+        report = audit(model, load_masks(self.folder.masks))
+        self.summary["audit"] = (self.summary["audit"] or {}) | {stage: report.verdict}
+        if report.verdict != "ok":
+            self._write("audit failed")
+            raise TfpruneError(f"audit of the {stage} model: {report}")
+
+    def _fail_if_zeros_came_back(self) -> None:
+        bad = {k: v for k, v in (self.summary["audit"] or {}).items() if v != "ok"}
+        if self.config.sparsity and bad:
+            raise TfpruneError(f"the audit did not pass: {bad}")
+
+    def _write(self, status: str) -> None:
+        now = time.monotonic()
+        self.summary["wall_seconds"] += now - self._since
+        self._since = now
+        self.summary["status"] = status
+        write_summary(self.folder.summary, self.summary)

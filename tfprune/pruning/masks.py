@@ -1,0 +1,150 @@
+"""Masks: scores and a count give exactly that many removed weights. NumPy only.
+
+A mask is a bool array of the shape of its weights: True = kept, False = removed.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfprune.atomic import atomic_path
+from tfprune.errors import TfpruneError, UsageError
+
+
+def removed_count(size: int, sparsity: float) -> int:
+    """How many of `size` weights go at `sparsity`: n = floor(s N + 0.5).
+
+    The one place that decides counts. Halves round up: 5 weights at 0.5 lose 3.
+
+    Args:
+        size: N, number of weights, >= 0.
+        sparsity: s, fraction removed, in [0, 1).
+
+    Raises:
+        UsageError: the sparsity is not a number in [0, 1).
+    """
+    if (
+        not isinstance(sparsity, numbers.Real)
+        or isinstance(sparsity, bool)
+        or not 0 <= sparsity < 1
+    ):
+        raise UsageError(
+            "sparsity must be a number in [0, 1), the fraction of weights removed. "
+            f"Received: {sparsity!r}"
+        )
+    return math.floor(float(sparsity) * size + 0.5)
+
+
+def refuse_nan(scores: np.ndarray, what: str) -> None:
+    """Raises a `TfpruneError` that names `what` where a score is NaN."""
+    # min() passes NaN on, without an array of flags as large as the layer.
+    if scores.size and np.isnan(scores.min()):
+        raise TfpruneError(
+            f"{what} cannot be ranked: {int(np.isnan(scores).sum())} of {scores.size} scores are "
+            "NaN (did the training diverge?)"
+        )
+
+
+def keep_largest(scores: np.ndarray, remove: int) -> np.ndarray:
+    """The mask that removes exactly the `remove` lowest scores.
+
+    Ties: the lowest flat index goes first. O(N): a partition, not a sort.
+
+    Args:
+        scores: any shape, N elements; -inf goes first.
+        remove: in [0, N].
+
+    Returns:
+        bool array of the same shape, True = kept.
+
+    Raises:
+        TfpruneError: a score is NaN.
+        UsageError: `remove` is out of range.
+    """
+    scores = np.asarray(scores)
+    if not 0 <= remove <= scores.size:
+        raise UsageError(f"remove must lie in [0, {scores.size}]. Received: {remove!r}")
+    refuse_nan(scores, "these weights")
+    if remove == 0:
+        return np.ones(scores.shape, dtype=bool)
+    flat = scores.ravel()
+    cut = np.partition(flat, remove - 1)[remove - 1]
+    kept = flat > cut
+    tied = np.flatnonzero(flat == cut)
+    tied_and_removed = remove - (scores.size - np.count_nonzero(kept) - tied.size)
+    kept[tied[tied_and_removed:]] = True
+    return kept.reshape(scores.shape)
+
+
+def unit_mask(mask: np.ndarray, axes: int | tuple[int, ...]) -> np.ndarray:
+    """Which units (filters, channels, neurons) still have a weight.
+
+    Args:
+        mask: the mask of a kernel.
+        axes: the axis, or axes, along which the units lie: -1 for a dense or convolution
+            kernel (..., in, out), -2 for a transposed one (..., out, in).
+
+    Returns:
+        bool array with one axis for each of `axes`, in the order given; False = dead.
+    """
+    wanted = tuple(a % mask.ndim for a in ((axes,) if isinstance(axes, int) else axes))
+    others = tuple(a for a in range(mask.ndim) if a not in wanted)
+    alive = np.asarray(mask.any(axis=others))
+    return alive.transpose([sorted(wanted).index(a) for a in wanted])
+
+
+def save_masks(path: str | os.PathLike[str], masks: Mapping[str, np.ndarray]) -> None:
+    """Writes masks to an .npz file, whole or not at all.
+
+    Each is stored as its packed bits (`<key>:bits`) and its shape (`<key>:shape`).
+
+    Args:
+        path: the file; `masks.npz` in a run folder.
+        masks: key such as "conv1/kernel" -> bool array.
+
+    Raises:
+        TfpruneError: the file cannot be written.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for key, mask in masks.items():
+        arrays[f"{key}:bits"] = np.packbits(np.asarray(mask, dtype=bool))
+        arrays[f"{key}:shape"] = np.array(np.shape(mask), dtype=np.int64)
+    with atomic_path(os.fspath(path)) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def load_masks(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads what `save_masks` wrote, in the same order.
+
+    Raises:
+        TfpruneError: the file is missing, damaged, or no file of masks.
+    """
+    masks = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for bits in (name for name in file.files if name.endswith(":bits")):
+                key = bits.removesuffix(":bits")
+                shape = tuple(file[f"{key}:shape"])
+                flat = np.unpackbits(file[bits], count=math.prod(shape))
+                masks[key] = flat.astype(bool).reshape(shape)
+            unknown = len(file.files) - 2 * len(masks)
+    except FileNotFoundError as error:
+        raise TfpruneError(f"there is no file of masks at {os.fspath(path)!r}") from error
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
+        raise TfpruneError(_damaged(path, error)) from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise TfpruneError(_damaged(path, error)) from error
+    if unknown:
+        raise TfpruneError(_damaged(path, f"{unknown} arrays in it are not masks"))
+    return masks
+
+
+def _damaged(path: str | os.PathLike[str], cause: object) -> str:
+    return f"{os.fspath(path)!r} is not a whole file of masks (masks.npz): {cause}"

@@ -1,0 +1,371 @@
+"""Pictures of the results of one network: PNG bytes, the same for the same rows.
+
+Colours are those of Okabe and Ito, which colour-blind readers tell apart; series differ in
+marker, hatch or line style too. Rows that did not go to their end are not drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable, Sequence
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfprune.reporting.published import PublishedResult
+from tfprune.reporting.summary import COMPLETE
+from tfprune.reporting.tables import ResultRow, Spread, Summary, final_accuracy, layer_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DPI = 120
+_WIDTH = 8.0  # inches: 960 pixels, a README's width
+_PANELS_A_LINE = 3
+
+_INK = "#333333"
+_GREY = "#8a8a8a"
+_PUBLISHED = "#d55e00"
+#: Okabe and Ito's palette without the vermilion of the published points.
+_COLORS = ("#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_MARKERS = ("o", "s", "^", "v", "P", "X")
+
+_STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.titlesize": 10,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+
+
+def series_of(row: ResultRow) -> str:
+    """The line of the plots that a row belongs to: what it varies beside its target."""
+    if row.name.startswith("published_"):
+        return "ours, published settings"
+    run = row.runs[0]
+    varied = [run["allocation"], run["schedule"], run["criterion"]]
+    usual = ("global", "one_shot", "magnitude")
+    shown = [
+        str(value)
+        for value, common in zip(varied, usual, strict=True)
+        if value not in (common, None)
+    ]
+    return ", ".join(["ours", *shown])
+
+
+def accuracy_plot(rows: Sequence[ResultRow]) -> bytes | None:
+    """Accuracy against the target sparsity, a column of panels for each group.
+
+    Above: final accuracy with the smallest and largest seed as bars, the control, and the
+    published points; below: the first test, where there is one. `rows` are those of one
+    network and data set. None when no pruned row has a final accuracy.
+    """
+    pruned = [row for row in _finished(rows) if row.spread(final_accuracy)]
+    if not pruned:
+        return None
+    groups = _groups(pruned)
+    figure, style = _figure(_WIDTH if len(groups) > 1 else 0.7 * _WIDTH, 6.2)
+    with style:
+        axes = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
+        for column, group in enumerate(groups):
+            here = [row for row in rows if row.group == group]
+            members = [row for row in pruned if row.group == group]
+            top, bottom = axes[0][column], axes[1][column]
+            _dense_line(top, rows)
+            _control_line(top, members)
+            _draw_series(top, members, pruned, final_accuracy)
+            _published_points(top, here, attrgetter("accuracy"))
+            _draw_series(bottom, members, pruned, itemgetter("first_test_accuracy"))
+            _published_points(bottom, here, attrgetter("first_test_accuracy"))
+            top.set_title(f"{group} layers pruned")
+            bottom.set_xlabel("target sparsity of the group (%)")
+            ticks = sorted({100 * row.target for row in here})
+            if all(second - first >= 5 for first, second in itertools.pairwise(ticks)):
+                bottom.set_xticks(ticks)
+        axes[0][0].set_ylabel("final test accuracy (%)")
+        axes[1][0].set_ylabel("first test, not retrained (%)")
+        return _png(figure, _title(rows, "accuracy and sparsity"), list(axes.ravel()))
+
+
+def layers_plot(rows: Sequence[ResultRow]) -> bytes | None:
+    """Sparsity of each layer, a panel for each group and target, published bars beside ours.
+
+    None when no finished row has layers.
+    """
+    finished = [row for row in _finished(rows) if any(layer.sparsity for layer in layer_rows(row))]
+    if not finished:
+        return None
+    places = list(dict.fromkeys((row.group, row.target) for row in finished))
+    columns = min(_PANELS_A_LINE, len(places))
+    lines = -(-len(places) // columns)
+    figure, style = _figure(_WIDTH, 1.0 + 2.3 * lines)
+    with style:
+        axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
+        for panel, (group, target) in zip(axes, places, strict=False):
+            members = [row for row in finished if (row.group, row.target) == (group, target)]
+            _draw_layers(panel, members, finished)
+            panel.axhline(100 * target, color=_GREY, linestyle=":", linewidth=1.2, label="target")
+            panel.set_title(f"{group} {100 * target:g} %")
+            panel.set_ylim(0, 100)
+        for panel in axes[len(places) :]:
+            panel.remove()
+        for panel in axes[: len(places) : columns]:
+            panel.set_ylabel("sparsity of the layer (%)")
+        return _png(figure, _title(rows, "sparsity by layer"), list(axes[: len(places)]))
+
+
+def retraining_plot(rows: Sequence[ResultRow]) -> bytes | None:
+    """Test accuracy by epoch of retraining, a panel for each group, controls dashed.
+
+    A band spans the smallest and the largest seed. None when no finished row was retrained.
+    """
+    finished = [row for row in _finished(rows) if _curve(row, "history")]
+    if not finished:
+        return None
+    groups = _groups(finished)
+    longest = max(len([row for row in finished if row.group == group]) for group in groups)
+    figure, style = _figure(_WIDTH, 3.4 + 0.16 * longest)
+    with style:
+        axes = figure.subplots(1, len(groups), squeeze=False, sharey=True).ravel()
+        for panel, group in zip(axes, groups, strict=True):
+            members = [row for row in finished if row.group == group]
+            for index, row in enumerate(members):
+                color = _COLORS[index % len(_COLORS)]
+                control = _curve(row, "control_history")
+                _draw_curve(panel, _curve(row, "history"), color, "-", row.name)
+                if control:
+                    _draw_curve(panel, control, color, "--", "")
+            panel.plot([], [], color=_GREY, linestyle="--", label="its control (not pruned)")
+            panel.set_title(f"{group} layers pruned")
+            panel.set_xlabel("epoch of retraining")
+            panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17))
+            panel.xaxis.get_major_locator().set_params(integer=True)
+        axes[0].set_ylabel("test accuracy (%)")
+        return _png(figure, _title(rows, "retraining"), ())
+
+
+def _finished(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    return [row for row in rows if row.status == COMPLETE and row.group != "dense"]
+
+
+def _groups(rows: Sequence[ResultRow]) -> list[str]:
+    return list(dict.fromkeys(row.group for row in rows))
+
+
+def _title(rows: Sequence[ResultRow], what: str) -> str:
+    return f"{rows[0].network} on {rows[0].dataset or 'its data'}: {what}"
+
+
+def _look(series: str, rows: Sequence[ResultRow]) -> tuple[str, str]:
+    """Colour and marker of a series, the same in every panel of a figure."""
+    index = list(dict.fromkeys(map(series_of, rows))).index(series)
+    return _COLORS[index % len(_COLORS)], _MARKERS[index % len(_MARKERS)]
+
+
+def _draw_series(
+    axes: Axes,
+    members: list[ResultRow],
+    rows: list[ResultRow],
+    stage: Callable[[Summary], float | None],
+) -> None:
+    for series in dict.fromkeys(map(series_of, members)):
+        points = [
+            (100 * row.target, spread)
+            for row in members
+            if series_of(row) == series and (spread := row.spread(stage))
+        ]
+        color, marker = _look(series, rows)
+        targets = [target for target, _ in points]
+        means = [100 * spread.mean for _, spread in points]
+        bars = [
+            [100 * (spread.mean - spread.low) for _, spread in points],
+            [100 * (spread.high - spread.mean) for _, spread in points],
+        ]
+        # Several rows at one target are variants, which no line should join.
+        line = "-" if len(set(targets)) == len(targets) else "none"
+        axes.errorbar(
+            targets,
+            means,
+            yerr=bars,
+            color=color,
+            marker=marker,
+            markersize=5,
+            linestyle=line,
+            linewidth=1.5,
+            capsize=3,
+            label=series,
+            zorder=3,
+        )
+
+
+def _published_points(
+    axes: Axes,
+    rows: Sequence[ResultRow],
+    value: Callable[[PublishedResult], float | None],
+) -> None:
+    known = {row.target: value(row.published) for row in rows if row.published}
+    points = [(100 * target, 100 * found) for target, found in known.items() if found is not None]
+    if points:
+        axes.plot(
+            *zip(*points, strict=True),
+            color=_PUBLISHED,
+            marker="D",
+            markersize=6,
+            markerfacecolor="white",
+            markeredgewidth=1.5,
+            linestyle="none",
+            label="published",
+            zorder=4,
+        )
+
+
+def _dense_line(axes: Axes, rows: Sequence[ResultRow]) -> None:
+    values = [run["dense_accuracy"] for row in rows if row.status == COMPLETE for run in row.runs]
+    dense = Spread.of(values)
+    if dense:
+        axes.axhline(
+            100 * dense.mean, color=_GREY, linestyle=":", linewidth=1.2, label="dense baseline"
+        )
+
+
+def _control_line(axes: Axes, members: Sequence[ResultRow]) -> None:
+    by_target: dict[float, list[float | None]] = {}
+    for row in members:
+        values = [run["control_accuracy"] for run in row.runs]
+        by_target.setdefault(100 * row.target, []).extend(values)
+    points = [
+        (target, spread.mean) for target in by_target if (spread := Spread.of(by_target[target]))
+    ]
+    if points:
+        axes.plot(
+            *zip(*[(target, 100 * mean) for target, mean in sorted(points)], strict=True),
+            color=_GREY,
+            linestyle="--",
+            marker="_",
+            markersize=10,
+            linewidth=1.2,
+            label="control (not pruned, same epochs)",
+        )
+
+
+def _draw_layers(axes: Axes, members: Sequence[ResultRow], rows: Sequence[ResultRow]) -> None:
+    known: dict[str, float] = {}
+    bars: list[tuple[str, dict[str, Spread]]] = []
+    for row in members:
+        layers = layer_rows(row)
+        known |= {layer.name: layer.published for layer in layers if layer.published is not None}
+        bars.append(
+            (series_of(row), {layer.name: layer.sparsity for layer in layers if layer.sparsity})
+        )
+    names = list(dict.fromkeys([name for _, found in bars for name in found] + list(known)))
+    width = 0.8 / (len(bars) + bool(known))
+    for index, (series, found) in enumerate(bars):
+        places = [names.index(name) - 0.4 + (index + 0.5) * width for name in found]
+        spreads = list(found.values())
+        several = any(spread.low < spread.high for spread in spreads)
+        errors = [
+            [100 * (spread.mean - spread.low) for spread in spreads],
+            [100 * (spread.high - spread.mean) for spread in spreads],
+        ]
+        axes.bar(
+            places,
+            [100 * spread.mean for spread in spreads],
+            width,
+            yerr=errors if several else None,
+            error_kw={"linewidth": 1, "ecolor": _INK},
+            color=_look(series, rows)[0],
+            label=series,
+        )
+    if known:
+        axes.bar(
+            [names.index(name) + 0.4 - 0.5 * width for name in known],
+            [100 * sparsity for sparsity in known.values()],
+            width,
+            color="white",
+            edgecolor=_PUBLISHED,
+            hatch="////",
+            linewidth=1,
+            label="published",
+        )
+    axes.set_xticks(range(len(names)), names)
+    if len(names) > 6:
+        axes.tick_params(axis="x", rotation=60, labelsize=7)
+    axes.grid(visible=False, axis="x")
+
+
+def _curve(row: ResultRow, history: str) -> list[Spread]:
+    """The spread of the test accuracy after each epoch that every seed has."""
+    curves = [
+        [epoch["test_accuracy"] for epoch in run[history]] for run in row.runs if run[history]
+    ]
+    spreads = [Spread.of(epoch) for epoch in zip(*curves, strict=False)]
+    return [spread for spread in spreads if spread]
+
+
+def _draw_curve(axes: Axes, curve: list[Spread], color: str, line: str, label: str) -> None:
+    epochs = range(1, len(curve) + 1)
+    means = [100 * spread.mean for spread in curve]
+    marker = "o" if len(curve) == 1 else ""
+    axes.plot(
+        epochs,
+        means,
+        color=color,
+        linestyle=line,
+        linewidth=1.5 if label else 1.0,
+        marker=marker,
+        label=label or None,
+    )
+    if label and any(spread.low < spread.high for spread in curve):
+        low = [100 * spread.low for spread in curve]
+        high = [100 * spread.high for spread in curve]
+        axes.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    """An empty figure and the style to draw it in, whatever the user's matplotlibrc says."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE}
+    settings.pop("backend")
+    style = matplotlib.rc_context(settings)
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    return figure, style
+
+
+def _png(figure: Figure, title: str, axes: Sequence[Axes]) -> bytes:
+    """Gives the figure its title and one legend for all `axes`, and draws it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure.suptitle(title, fontsize=11, fontweight="bold", color=_INK)
+    labels: dict[str, Any] = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            labels.setdefault(label, handle)
+    if labels:
+        names = sorted(labels, key=lambda label: not label.startswith("ours"))
+        handles = [labels[name] for name in names]
+        columns = min(4 if figure.get_figwidth() == _WIDTH else 2, len(names))
+        figure.legend(handles, names, loc="outside lower center", ncols=columns)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    # A palette makes the file a third of its size; no date and no version goes into it.
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True, dpi=(_DPI, _DPI))
+    return buffer.getvalue()

@@ -1,0 +1,190 @@
+"""What the stages of one run share: data, model factory, training plans, fingerprints."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from tfprune import data
+from tfprune.backend import keras, tf
+from tfprune.config import Config
+from tfprune.models import build
+from tfprune.pruning.pruner import load_model
+from tfprune.run_dir import file_hash, fingerprint
+from tfprune.training.evaluate import evaluator
+from tfprune.training.inputs import Augmentation, Normalization, pixel_statistics
+from tfprune.training.learning_rate import PiecewiseConstant
+from tfprune.training.loop import Plan
+from tfprune.training.objective import check_fit
+from tfprune.training.randomness import use_resettable_dropout
+
+
+def configure_tensorflow(config: Config) -> None:
+    """Threads, determinism and seeds; has to come before TensorFlow computes anything."""
+    if config.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(config.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(config.threads)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    use_resettable_dropout()
+
+
+class Setting:
+    """Data, models and plans of one `Config`."""
+
+    def __init__(self, config: Config) -> None:
+        """Loads the data set and checks that the model fits it.
+
+        Raises:
+            TfpruneError: no data, no model, or they do not fit.
+        """
+        self.config = config
+        self.dataset = data.load(
+            config.dataset,
+            data_dir=config.data_dir or None,
+            cache_dir=None if config.dry_run else f"{config.runs_dir}/cache",
+            validation_fraction=config.validation_fraction,
+            image_size=config.image_size or None,
+        )
+        train = self.dataset.train.images
+        self.normalization = Normalization.of(config.normalization, train)
+        fill = pixel_statistics(train)[0] if config.augment_cutout else [0]
+        self.augmentation = Augmentation(
+            config.augment_shift,
+            config.augment_flip,
+            config.augment_cutout,
+            tuple(round(float(value)) for value in fill),
+        )
+        check_fit(self.new_model(), self.dataset.image_shape, self.dataset.classes)
+
+    def new_model(self, dropout: float = -1.0) -> Any:
+        """The network with fresh weights of the run's seed, or the user's own as it was saved.
+
+        Args:
+            dropout: rate of its fc layers; negative: the network's own.
+        """
+        config = self.config
+        if config.user_model is not None:
+            return load_model(config.user_model)
+        keras.utils.set_random_seed(config.seed)
+        return build(
+            config.model, self.dataset.image_shape, self.dataset.classes, **self.options(dropout)
+        )
+
+    def options(self, dropout: float = -1.0) -> dict[str, Any]:
+        """What `build` is told beside the shapes; None is the network's own."""
+        return {
+            "dropout": dropout if dropout >= 0 else None,
+            "conv1_stride": self.config.conv1_stride or None,
+        }
+
+    @functools.cached_property
+    def dense_flags(self) -> dict[str, Any]:
+        """The flags that shape the dense model."""
+        if self.config.user_model is not None:
+            return self.config.shaping("data")
+        return self.config.shaping("data", "dense")
+
+    @functools.cached_property
+    def retrain_flags(self) -> dict[str, Any]:
+        """The flags of retraining, those left open filled in from dense training's."""
+        config = self.config
+        flags = config.shaping("retrain")
+        flags["retrain_batch_size"] = config.retrain_batch_size or config.batch_size
+        flags["retrain_learning_rate"] = config.retrain_learning_rate or config.learning_rate
+        if config.retrain_dropout < 0:
+            flags["retrain_dropout"] = config.dropout
+        return flags
+
+    @functools.cached_property
+    def dense_mark(self) -> str:
+        """Fingerprint of the dense model: flags, data, and the user's file."""
+        checksum = 0
+        for split in (self.dataset.train, self.dataset.test):
+            checksum = zlib.crc32(split.images.data, zlib.crc32(split.labels.data, checksum))
+        user_model = self.config.user_model
+        return fingerprint(
+            self.dense_flags, f"{checksum:08x}", file_hash(user_model) if user_model else ""
+        )
+
+    @functools.cached_property
+    def control_mark(self) -> str:
+        """Fingerprint of the control."""
+        return fingerprint(self.retrain_flags, self.dense_mark)
+
+    @functools.cached_property
+    def prune_mark(self) -> str:
+        """Fingerprint of the pruned model before retraining."""
+        return fingerprint(self.config.shaping("prune"), self.dense_mark)
+
+    @functools.cached_property
+    def retrain_mark(self) -> str:
+        """Fingerprint of the retrained model."""
+        return fingerprint(self.retrain_flags, self.prune_mark)
+
+    def dense_plan(self) -> Plan:
+        """How the baseline is trained."""
+        config = self.config
+        rate = PiecewiseConstant(
+            config.learning_rate,
+            config.lr_decay_rate,
+            config.lr_decay_epochs,
+            config.lr_boundaries,
+            config.lr_warmup_epochs,
+        )
+        return self._plan("dense", config.epochs, config.batch_size, rate)
+
+    def retrain_plan(self, stage: str) -> Plan:
+        """How the pruned model, and its control, are retrained.
+
+        Args:
+            stage: what its progress bar is called; the randomness is the same for all, so
+                that the pruned model and its control see the same batches.
+        """
+        config, flags = self.config, self.retrain_flags
+        rate = PiecewiseConstant(
+            flags["retrain_learning_rate"],
+            config.retrain_lr_decay_rate,
+            config.retrain_lr_decay_epochs,
+            config.retrain_lr_boundaries,
+            config.retrain_lr_warmup_epochs,
+        )
+        return self._plan(stage, config.retrain_epochs, flags["retrain_batch_size"], rate)
+
+    def _plan(self, stage: str, epochs: int, batch_size: int, rate: PiecewiseConstant) -> Plan:
+        config = self.config
+        return Plan(
+            stage=stage,
+            draws="dense" if stage == "dense" else "retrain",
+            epochs=epochs,
+            batch_size=batch_size,
+            rate=rate,
+            optimizer=config.optimizer,
+            weight_decay=config.weight_decay,
+            label_smoothing=config.label_smoothing,
+            augmentation=self.augmentation,
+            seed=config.seed,
+        )
+
+    @property
+    def judged_by(self) -> str:
+        """Key of the accuracies of this run: `validation_accuracy` when tuning."""
+        return "validation_accuracy" if self.dataset.validation else "test_accuracy"
+
+    @property
+    def judging_split(self) -> data.Split:
+        """The images that judge: the test set, or when tuning those held out for it."""
+        return self.dataset.validation or self.dataset.test
+
+    def evaluator(self, model: Any) -> Callable[[], dict[str, float | None]]:
+        """A function that gives the accuracies of a model as it then stands.
+
+        When part of the training set is held out, that part judges and the test set is not
+        looked at: its accuracy is None.
+        """
+        evaluate = evaluator(model, self.normalization, self.judging_split)
+        empty = {"test_accuracy": None}
+        return lambda: empty | {self.judged_by: evaluate()}

@@ -1,0 +1,95 @@
+"""TensorBoard summaries: one tag a layer and quantity, one event file an epoch.
+
+An epoch that is run again after a kill replaces its event file, so that no point stands
+twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfprune.backend import tf
+from tfprune.export.stored import named_weights
+from tfprune.figures import sparsity_of
+from tfprune.pruning.prunable import LayerInfo, describe
+
+
+class TensorBoard:
+    """Writes the summaries of one stage of training.
+
+    Tags: `loss`, `accuracy/{train,test,validation}`, `learning_rate`, `images_per_second`,
+    `sparsity/{group,model}`; for each pruned layer `layer_sparsity/NAME`,
+    `layer_density/NAME`, `layer_threshold/NAME` (smallest kept |w|) and the histogram
+    `kept_weights/NAME`; as text `layers` and what the caller gives.
+    """
+
+    def __init__(self, folder: Path, model: Any, texts: Mapping[str, str]) -> None:
+        """Writes the texts.
+
+        Args:
+            folder: where the event files go; TensorBoard's `--logdir` is it or any above it.
+            model: the model in training.
+            texts: plain texts by tag, such as the flags.
+        """
+        self._folder = folder
+        self._model = model
+        with self._events(".texts").as_default(step=0):
+            for tag, text in texts.items():
+                tf.summary.text(tag, _as_code(text))
+            tf.summary.text("layers", layer_table(describe(model)))
+
+    def epoch(self, record: Mapping[str, Any], images: int) -> None:
+        """Writes one epoch.
+
+        Args:
+            record: its row of the history (see `Trainer.run`).
+            images: number of training images.
+        """
+        writer = self._events(f".epoch{record['epoch']:05d}")
+        with writer.as_default(step=record["epoch"]):
+            tf.summary.scalar("loss", record["loss"])
+            tf.summary.scalar("learning_rate", record["learning_rate"])
+            tf.summary.scalar("images_per_second", images / record["seconds"])
+            for key, value in record.items():
+                if key.endswith("_accuracy") and value is not None:
+                    tf.summary.scalar(f"accuracy/{key.removesuffix('_accuracy')}", value)
+            self._layers()
+        writer.close()
+
+    def _layers(self) -> None:
+        layers = describe(self._model)
+        pruned = [layer for layer in layers if layer.pruned]
+        tf.summary.scalar("sparsity/group", sparsity_of(pruned))
+        tf.summary.scalar("sparsity/model", sparsity_of(layers))
+        weights = named_weights(self._model)
+        for layer in pruned:
+            tf.summary.scalar(f"layer_sparsity/{layer.name}", layer.sparsity)
+            tf.summary.scalar(f"layer_density/{layer.name}", 1 - layer.sparsity)
+            if layer.threshold is not None:
+                tf.summary.scalar(f"layer_threshold/{layer.name}", layer.threshold)
+            kernel = weights[f"{layer.name}/kernel"]
+            tf.summary.histogram(f"kept_weights/{layer.name}", kernel[kernel != 0])
+
+    def _events(self, suffix: str) -> tf.summary.SummaryWriter:
+        for old in self._folder.glob(f"*{suffix}"):
+            old.unlink()
+        return tf.summary.create_file_writer(str(self._folder), filename_suffix=suffix)
+
+
+def layer_table(layers: list[LayerInfo]) -> str:
+    """A Markdown table of layers: name, kind, shape, kept of size, sparsity, threshold."""
+    lines = ["| layer | kind | shape | kept / size | sparsity | threshold |", "|---" * 6 + "|"]
+    for layer in layers:
+        shape = " x ".join(map(str, layer.shape))
+        threshold = "" if layer.threshold is None else f"{layer.threshold:.4g}"
+        lines.append(
+            f"| {layer.name} | {layer.kind} | {shape} | {layer.kept:,} / {layer.size:,} "
+            f"| {layer.sparsity:.4f} | {threshold} |"
+        )
+    return "\n".join(lines)
+
+
+def _as_code(text: str) -> str:
+    return "\n".join("    " + line for line in text.splitlines())

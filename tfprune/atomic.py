@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,26 +16,29 @@ from tfprune.errors import TfpruneError
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what is written there takes its place at the end.
 
-    The temporary name keeps the suffix, which Keras chooses formats by. If the block
-    raises, or the disk refuses, whatever stood at `path` stays untouched and nothing
-    half-written is left.
+    The temporary name keeps the suffix, which Keras chooses formats by, and is no other
+    writer's. A file is on the disk before it is renamed. If the block raises, or the disk
+    refuses, whatever stood at `path` stays untouched and nothing half-written is left.
 
     Raises:
         TfpruneError: the operating system refused (full disk, no permission).
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if temporary.is_file():
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise TfpruneError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if os.path.isdir(temporary):
+                shutil.rmtree(temporary)
+            else:
                 temporary.unlink(missing_ok=True)
 
 

@@ -1,24 +1,17 @@
 """Every flag of `python -m tfprune.main`, once: name, type, default, help, range.
 
-`Config` is the single source: its fields define the flags, and what a flag says in
-`--help` is what stands here. Parsing imports no TensorFlow, so that `--help` and every
-usage error answer at once. After parsing only the frozen `Config` travels.
+`Config` is the single source: its fields define the flags (see `flags`), and what a
+flag says in `--help` is what stands here. Only the frozen `Config` travels further.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
-from tfprune.errors import TfpruneError, UsageError
-from tfprune.flagfile import expand_flagfiles
+from tfprune.errors import UsageError
 from tfprune.models import NETWORK_NAMES, NETWORKS
 
 GROUPS = ("conv", "fc", "all")
@@ -116,14 +109,14 @@ class Config:
     # -- dense training --------------------------------------------------------------------
     epochs: int = _flag(20, "Epochs of dense training.", "dense", low=0)
     batch_size: int = _flag(128, "Images a training step.", "dense", low=1)
-    optimizer: str = _flag("adam", "adam, or sgd (Nesterov, momentum 0.9).", "data", choices=OPTIMIZERS)
+    optimizer: str = _flag(
+        "adam", "adam, or sgd (Nesterov, momentum 0.9).", "data", choices=OPTIMIZERS
+    )
     learning_rate: float = _flag(1e-3, "First learning rate.", "dense", low=0)
     lr_decay_rate: float = _flag(
         0.1, "Factor of the learning rate at each boundary.", "dense", low=0, high=1
     )
-    lr_decay_epochs: int = _flag(
-        0, "A boundary every this many epochs; 0: none.", "dense", low=0
-    )
+    lr_decay_epochs: int = _flag(0, "A boundary every this many epochs; 0: none.", "dense", low=0)
     lr_boundaries: tuple[int, ...] = _flag(
         (), "Boundaries in epochs, ascending; instead of --lr_decay_epochs.", "dense", low=1
     )
@@ -161,7 +154,9 @@ class Config:
         0.0, "Quality of --allocation=stddev; 0: the one that reaches --sparsity.", "prune", low=0
     )
     criterion: str = _flag(
-        "magnitude", "What scores a weight: magnitude, or random (a control).", "prune",
+        "magnitude",
+        "What scores a weight: magnitude, or random (a control).",
+        "prune",
         choices=CRITERIA,
     )
     schedule: str = _flag("one_shot", "When weights are removed.", "prune", choices=SCHEDULES)
@@ -200,20 +195,21 @@ class Config:
     def _check_combinations(self) -> None:
         for prefix in ("", "retrain_"):
             boundaries = getattr(self, prefix + "lr_boundaries")
-            if boundaries and getattr(self, prefix + "lr_decay_epochs"):
+            every = getattr(self, prefix + "lr_decay_epochs")
+            if boundaries and every:
                 raise UsageError(
                     f"--{prefix}lr_boundaries and --{prefix}lr_decay_epochs exclude each other; "
-                    f"received {_text(boundaries)} and {getattr(self, prefix + 'lr_decay_epochs')}"
+                    f"received {text_of(boundaries)} and {every}"
                 )
             if list(boundaries) != sorted(set(boundaries)):
                 raise UsageError(
-                    f"--{prefix}lr_boundaries must ascend; received {_text(boundaries)}"
+                    f"--{prefix}lr_boundaries must ascend; received {text_of(boundaries)}"
                 )
         explicit = self.allocation == "explicit"
         if explicit != bool(self.layer_sparsity):
             raise UsageError(
                 "--layer_sparsity and --allocation=explicit belong together; received "
-                f"--allocation={self.allocation} --layer_sparsity={_text(self.layer_sparsity)}"
+                f"--allocation={self.allocation} --layer_sparsity={text_of(self.layer_sparsity)}"
             )
         if self.stddev_quality and self.allocation != "stddev":
             raise UsageError(
@@ -256,7 +252,9 @@ class Config:
         """`name`, or one made of network and target where it is empty."""
         if self.name:
             return self.name
-        target = f"{self.group.replace(',', '+')}{100 * self.sparsity:g}" if self.sparsity else "dense"
+        target = (
+            f"{self.group.replace(',', '+')}{100 * self.sparsity:g}" if self.sparsity else "dense"
+        )
         return f"{self.network}_{target}"
 
     @property
@@ -296,11 +294,12 @@ class Config:
             if isinstance(value, bool):
                 lines.append(f"--{'' if value else 'no'}{field.name}")
             else:
-                lines.append(f"--{field.name}={_text(value)}")
+                lines.append(f"--{field.name}={text_of(value)}")
         return "\n".join(lines) + "\n"
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A flag's value as it is typed."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -317,101 +316,5 @@ def _check_range(field: dataclasses.Field, value: Any) -> None:
         if not (low <= number <= high and number < below and math.isfinite(number)):
             upper = f"{below:g})" if below < math.inf else f"{high:g}]"
             raise UsageError(
-                f"--{field.name} must be in [{low:g}, {upper}; received {_text(value)}"
+                f"--{field.name} must be in [{low:g}, {upper}; received {text_of(value)}"
             )
-
-
-def _define(values: flags.FlagValues) -> None:
-    """Defines one absl flag for each field of `Config`."""
-    for field in dataclasses.fields(Config):
-        name, text, default = field.name, field.metadata["help"], field.default
-        if isinstance(default, bool):
-            flags.DEFINE_bool(name, default, text, flag_values=values)
-        elif isinstance(default, int):
-            flags.DEFINE_integer(name, default, text, flag_values=values)
-        elif isinstance(default, float):
-            flags.DEFINE_float(name, default, text, flag_values=values)
-        elif isinstance(default, tuple):
-            flags.DEFINE_list(name, list(default), text, flag_values=values)
-        else:
-            flags.DEFINE_string(name, default, text, flag_values=values)
-
-
-def parse(arguments: Sequence[str]) -> Config:
-    """The `Config` that command-line arguments (without the program's name) describe.
-
-    Flagfiles are expanded first, so that a flag given after `--flagfile` wins.
-
-    Raises:
-        UsageError: unknown flag, wrong type, value out of range, missing flagfile.
-    """
-    values = flags.FlagValues()
-    _define(values)
-    try:
-        rest = values(["tfprune", *expand_flagfiles(arguments)])[1:]
-    except flags.Error as error:
-        raise UsageError(" ".join(str(error).split())) from None
-    if rest:
-        raise UsageError(f"only --flags are understood; received {' '.join(rest)!r}")
-    fields = {}
-    for field in dataclasses.fields(Config):
-        value = values[field.name].value
-        if isinstance(field.default, tuple):
-            value = _tuple(field, value)
-        fields[field.name] = value
-    return Config(**fields)
-
-
-def _tuple(field: dataclasses.Field, items: list[str]) -> tuple:
-    if "int" not in str(field.type):
-        return tuple(items)
-    try:
-        return tuple(int(item) for item in items)
-    except ValueError:
-        raise UsageError(
-            f"--{field.name} takes whole numbers; received {','.join(items)!r}"
-        ) from None
-
-
-def help_text() -> str:
-    """What `--help` prints: every flag with its default and its help."""
-    import textwrap
-
-    lines = [
-        "usage: python -m tfprune.main --flagfile=configs/quickstart.cfg [--flag=value ...]",
-        "",
-        "Trains (or loads) a network, prunes it, retrains it, proves the zeros, exports it and",
-        "reports what it cost. The same command resumes an interrupted run. A flagfile holds one",
-        "flag a line; flags given after it win.",
-        "",
-    ]
-    for field in dataclasses.fields(Config):
-        kind = type(field.default).__name__ if not isinstance(field.default, tuple) else "list"
-        shown = _text(field.default) if field.default not in ("", ()) else "empty"
-        lines.append(f"  --{field.name}  ({kind}, default {shown})")
-        lines += textwrap.wrap(
-            field.metadata["help"], 92, initial_indent="      ", subsequent_indent="      "
-        )
-    return "\n".join(lines)
-
-
-def keras_line_of(path: Path) -> str:
-    """The major version of the Keras that wrote a `.keras` file: "2" (tf_keras) or "3".
-
-    Reads the archive's metadata only, so that the right Keras can be chosen before
-    TensorFlow is imported.
-
-    Raises:
-        TfpruneError: the file is missing or is no `.keras` archive.
-    """
-    if not path.is_file():
-        raise TfpruneError(f"--model: there is no file {str(path)!r}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            version = json.loads(archive.read("metadata.json"))["keras_version"]
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
-        raise TfpruneError(
-            f"--model: {str(path)!r} is no .keras file as Keras's model.save writes it "
-            "(a zip archive with metadata.json)"
-        ) from None
-    return str(version).partition(".")[0]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,12 @@ from tfprune.machine import machine, versions
 from tfprune.pruning.masks import load_masks, save_masks
 from tfprune.pruning.prunable import describe
 from tfprune.pruning.pruner import get_masks, prune
+from tfprune.reporting.console import console_row
 from tfprune.reporting.summary import empty_summary, read_summary, write_summary
-from tfprune.reporting.tables import console_row
 from tfprune.run_dir import RunDir
 from tfprune.setting import Setting, configure_tensorflow
-from tfprune.training.checkpoint import CheckpointFolder, load_arrays, save_arrays
-from tfprune.training.interrupt import Interrupted
-from tfprune.training.loop import Plan, Trainer
-from tfprune.training.tensorboard import TensorBoard
+from tfprune.training.interrupt import InterruptedRunError
+from tfprune.training.stage import train_stage
 
 _LOG = logging.getLogger("tfprune")
 
@@ -142,7 +139,7 @@ class Experiment:
             self.summary |= layer_figures(model)
             if self.config.export:
                 self.export(model)
-        except Interrupted:
+        except InterruptedRunError:
             self._write("interrupted")
             raise
         self._write("complete")
@@ -195,8 +192,8 @@ class Experiment:
             return model.get_weights()
         model = setting.new_model(self.config.dropout)
         plan = setting.dense_plan()
-        history = self._train(
-            self.baseline, "dense", setting.dense_flags, setting.dense_mark, model, plan
+        history = train_stage(
+            setting, self.baseline, "dense", setting.dense_flags, setting.dense_mark, model, plan
         )
         self._note_dense(history[-1] if history else setting.evaluator(model)(), history)
         return model.get_weights()
@@ -217,8 +214,8 @@ class Experiment:
         model.set_weights(dense_weights)
         stage = f"control-{setting.control_mark[:8]}"
         plan = setting.retrain_plan("control")
-        history = self._train(
-            self.baseline, stage, setting.retrain_flags, setting.control_mark, model, plan
+        history = train_stage(
+            setting, self.baseline, stage, setting.retrain_flags, setting.control_mark, model, plan
         )
         self.summary["control_history"] = history
         self.summary["control_accuracy"] = history[-1]["test_accuracy"]
@@ -253,7 +250,8 @@ class Experiment:
     def retrain(self, model: Any) -> None:
         """Trains what is left; what was removed stays exactly zero."""
         setting = self.setting
-        history = self._train(
+        history = train_stage(
+            setting,
             self.folder,
             "retrain",
             setting.retrain_flags,
@@ -296,62 +294,6 @@ class Experiment:
                 best = max(history, key=lambda row: row["test_accuracy"])
                 summary["best_accuracy"] = best["test_accuracy"]
                 summary["best_epoch"] = best["epoch"]
-
-    def _train(
-        self,
-        folder: RunDir,
-        stage: str,
-        flags: dict[str, Any],
-        mark: str,
-        model: Any,
-        plan: Plan,
-    ) -> list[dict[str, Any]]:
-        """Trains a model by a plan, or loads what stands; the model then has the result."""
-        with folder.locked(stage, wait=True):
-            held = folder.begin(stage, flags, mark)
-            if held is not None:
-                model.set_weights(load_arrays(folder.weights(stage))[0])
-                return held["history"]
-            trainer = Trainer(
-                model,
-                plan,
-                self.setting.dataset.train,
-                self.setting.normalization,
-                CheckpointFolder(folder.checkpoints, stage),
-                mark,
-                show_progress=self.config.progress,
-            )
-            history = trainer.run(
-                self.setting.evaluator(model), self._observer(folder.tensorboard / stage, model, plan)
-            )
-            save_arrays(folder.weights(stage), model.get_weights(), {})
-            folder.finish(stage, flags, mark, {"history": history})
-            CheckpointFolder(folder.checkpoints, stage).clear()
-            return history
-
-    def _observer(self, folder: Path, model: Any, plan: Plan) -> Callable[[dict[str, Any]], None]:
-        """What is done with each epoch's record: a line on the console, TensorBoard."""
-        board = None
-        if self.config.tensorboard:
-            board = TensorBoard(folder, model, {"flags": self.config.to_flagfile()})
-
-        def observe(record: dict[str, Any]) -> None:
-            _LOG.info(
-                "%s %d/%d  loss %.4f  train %.4f  %s %.4f  rate %.2g  %.1f s",
-                plan.stage,
-                record["epoch"],
-                plan.epochs,
-                record["loss"],
-                record["train_accuracy"],
-                self.setting.judged_by.removesuffix("_accuracy"),
-                record[self.setting.judged_by],
-                record["learning_rate"],
-                record["seconds"],
-            )
-            if board is not None:
-                board.epoch(record, len(self.setting.dataset.train.images))
-
-        return observe
 
     def _audit(self, stage: str, model: Any) -> None:
         """Compares a model with the masks in the run folder; one weight back ends the run."""

@@ -7,25 +7,18 @@ same summaries give the same bytes of Markdown and CSV, in whatever order they a
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tfprune.atomic import atomic_path
+from tfprune.command import ArgumentParser, exit_status_of
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.reporting import plots
+from tfprune.reporting.rows import ResultRow, result_rows, sections
 from tfprune.reporting.summary import read_summary, write_summary
-from tfprune.reporting.tables import (
-    ResultRow,
-    layers_markdown,
-    result_rows,
-    results_csv,
-    results_markdown,
-    sections,
-)
+from tfprune.reporting.tables import layers_markdown, results_csv, results_markdown
 
 _COPY = re.compile(r".+-seed\d+\.json")
 
@@ -138,13 +131,8 @@ def _draw(rows: Sequence[ResultRow]) -> dict[str, bytes]:
     return result
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see --help")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="python -m tfprune.report",
         description="Writes results.md, results.csv, layers.md and plots of all runs found.",
         allow_abbrev=False,
@@ -165,18 +153,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit status (0, 1 at run time, 2 for usage)."""
-    try:
-        options = _parser().parse_args(arguments)
-        out = Path(options.out)
-        if out.exists() and not out.is_dir():
-            raise UsageError(f"--out must be a folder; received the file {options.out!r}")
-        runs = read_runs(find_summaries(options.paths))
-        rows = result_rows(runs)  # raises before anything is written
-        written = collect(runs, out) if options.collect else []
-        written += write_report(rows, out, with_plots=not options.no_plots)
-    except TfpruneError as error:
-        print(f"tfprune: error: {error}", file=sys.stderr)
-        return error.exit_status
+    return exit_status_of(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    out = Path(options.out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out must be a folder; received the file {options.out!r}")
+    runs = read_runs(find_summaries(options.paths))
+    rows = result_rows(runs)  # raises before anything is written
+    written = collect(runs, out) if options.collect else []
+    written += write_report(rows, out, with_plots=not options.no_plots)
     plural = "" if len(runs) == 1 else "s"
     print("\n  ".join([f"{len(runs)} run{plural}; wrote", *map(str, written)]))
     return 0

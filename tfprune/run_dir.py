@@ -120,7 +120,9 @@ class RunDir:
                 record = json.loads(path.read_text(encoding="utf-8"))
                 held, result = record["flags"], record["result"]
             except (OSError, ValueError, KeyError, TypeError):
-                raise TfpruneError(f"{str(path)!r} is damaged; remove it to redo the stage") from None
+                raise TfpruneError(
+                    f"{str(path)!r} is damaged; remove it to redo the stage"
+                ) from None
             if record.get("fingerprint") != mark:
                 raise UsageError(self._difference(stage, held, flags))
             return result

@@ -6,15 +6,15 @@ weight came back, a file can not be read or there is nothing to compare with, 2 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
+from tfprune.command import ArgumentParser, exit_status_of
 from tfprune.errors import TfpruneError
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="python -m tfprune.verify",
         description="Counts, in each FILE, the pruned weights that are not exactly zero.",
         epilog="exit status: 0 all are ok; 1 a weight came back, or nothing to compare with; "
@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the command line without the program; None takes `sys.argv`.
     """
+    return exit_status_of(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     # Only now: --help and wrong usage are not to wait for the libraries below.
     from tfprune.export.audit import audit
@@ -44,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for file in options.files:
         try:
             report = audit(file, options.masks)
-        except TfpruneError as error:
-            print(f"tfprune.verify: {error}", file=sys.stderr)
+        except TfpruneError as error:  # the other files are still to be seen
+            print(f"tfprune: error: {error}", file=sys.stderr)
             status = max(status, error.exit_status)
             continue
         print(report)

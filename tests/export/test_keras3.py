@@ -11,7 +11,7 @@ import pytest
 
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit
-from tfprune.export.keras3 import export_keras3
+from tfprune.export.keras3 import export_keras3, set_named_weights
 from tfprune.export.stored import named_weights
 from tfprune.models import build
 from tfprune.pruning.pruner import get_masks, prune
@@ -34,6 +34,20 @@ def test_the_file_is_keras_3_and_gives_the_same_outputs(tmp_path: Path) -> None:
 
 def test_the_cause_of_a_failing_child_is_told(tmp_path: Path) -> None:
     sample = np.zeros((1, 16, 16, 1), np.float32)
-    with pytest.raises(TfpruneError, match=r"lenet5 can not be written.*conv1/bias"):
-        export_keras3("lenet5", (16, 16, 1), 10, {}, {}, tmp_path / "m.keras", sample)
+    with pytest.raises(TfpruneError, match=r"lenet6 can not be written.*lenet300_100"):
+        export_keras3("lenet6", (16, 16, 1), 10, {}, {}, tmp_path / "m.keras", sample)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_have_to_fit_by_name_and_shape() -> None:
+    model = build("lenet300_100", (4, 4, 1), 10)
+    weights = named_weights(model)
+    assert list(weights)[:2] == ["fc1/kernel", "fc1/bias"]
+    other = {name: values + 1.0 for name, values in weights.items()}
+    set_named_weights(model, other)
+    for name, values in named_weights(model).items():
+        np.testing.assert_array_equal(values, other[name])
+    with pytest.raises(TfpruneError, match=r"Different: fc9/kernel$"):
+        set_named_weights(model, weights | {"fc9/kernel": np.ones(3)})
+    with pytest.raises(TfpruneError, match=r"fc1/bias must have shape \(300,\)"):
+        set_named_weights(model, weights | {"fc1/bias": np.ones(3)})

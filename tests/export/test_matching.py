@@ -14,8 +14,10 @@ EVEN = np.array([[True, False], [False, True]])
 ODD = ~EVEN
 
 
-def stored(layer: str, values: np.ndarray, variable: str = "kernel") -> StoredWeight:
-    return StoredWeight(layer, variable, values)
+def stored(
+    layer: str, values: np.ndarray, variable: str = "kernel", group: str = ""
+) -> StoredWeight:
+    return StoredWeight(layer, variable, values, group)
 
 
 def kernel(name: str, values: np.ndarray, *vectors: Vector) -> Kernel:
@@ -38,8 +40,22 @@ def test_names_are_stronger_than_values() -> None:
 
 def test_without_names_the_zeros_decide() -> None:
     masks = {"a/kernel": EVEN, "b/kernel": ODD}
-    found = match_stored(masks, [stored("", ODD * 1.0, ""), stored("", EVEN * 1.0, "")])
+    found = match_stored(masks, [stored("", ODD * 1.0, "", "1"), stored("", EVEN * 1.0, "", "2")])
     assert all(count_came_back(masks[key], found[key][0]) == 0 for key in masks)
+
+
+def test_a_layer_without_a_name_is_taken_as_a_whole() -> None:
+    # The bias of the second layer would do as well, were it not for the kernel beside it.
+    masks = {"a/kernel": EVEN, "a/bias": EVEN[0]}
+    arrays = [
+        stored("", EVEN * 1.0, "", "1"),
+        stored("", np.ones(2), "bias", "1"),
+        stored("", np.ones((2, 2)), "", "2"),
+        stored("", np.zeros(2), "bias", "2"),
+    ]
+    found = match_stored(masks, arrays)
+    assert count_came_back(EVEN, found["a/kernel"][0]) == 0
+    assert count_came_back(EVEN[0], found["a/bias"][0]) == 1
 
 
 def test_names_may_leave_out_outer_models_or_add_the_whole_one() -> None:

@@ -29,10 +29,14 @@ def test_names_are_read_without_importing_tensorflow():
     assert done.stdout.split() == ["5", "False"]
 
 
-@pytest.mark.parametrize("name", models.NETWORK_NAMES)
-def test_models_are_named_and_give_logits_of_numbered_layers(name):
-    model = models.build(name, (16, 16, 2), 3)
-    assert model.name == name
+@pytest.fixture(scope="module", params=models.NETWORK_NAMES)
+def model(request):
+    model = models.build(request.param, (16, 16, 2), 3)
+    assert model.name == request.param
+    return model
+
+
+def test_models_give_logits_of_numbered_layers(model):
     assert model.input_shape == (None, 16, 16, 2)
     assert model.output_shape == (None, 3)
     output = model.layers[-1]
@@ -41,9 +45,7 @@ def test_models_are_named_and_give_logits_of_numbered_layers(name):
     assert (output.name, output.activation.__name__) == (dense[-1], "linear")
 
 
-@pytest.mark.parametrize("name", models.NETWORK_NAMES)
-def test_initialisation(name):
-    model = models.build(name, (16, 16, 1), 5)
+def test_initialisation(model):
     for layer in model.layers:
         if not hasattr(layer, "kernel"):
             continue

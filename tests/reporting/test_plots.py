@@ -3,8 +3,8 @@ import struct
 import pytest
 
 from tfprune.reporting.plots import accuracy_plot, layers_plot, retraining_plot, series_of
+from tfprune.reporting.rows import result_rows
 from tfprune.reporting.summary import empty_summary
-from tfprune.reporting.tables import result_rows
 
 PLOTS = (accuracy_plot, layers_plot, retraining_plot)
 

@@ -10,7 +10,9 @@ ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([True, False]),
 
 
 def same(left, right):
-    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(left, right, strict=True))
+    return all(
+        np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(left, right, strict=True)
+    )
 
 
 def test_arrays_come_back_in_order_with_type_and_meta(tmp_path):

@@ -10,7 +10,7 @@ from tfprune.errors import TfpruneError, UsageError
 from tfprune.training.checkpoint import CheckpointFolder
 from tfprune.training.evaluate import evaluator
 from tfprune.training.inputs import Augmentation, Normalization
-from tfprune.training.interrupt import Interrupted
+from tfprune.training.interrupt import InterruptedRunError
 from tfprune.training.learning_rate import PiecewiseConstant
 from tfprune.training.loop import Plan, Trainer
 from tfprune.training.randomness import use_resettable_dropout
@@ -98,7 +98,7 @@ def test_a_run_stopped_after_an_epoch_and_resumed_is_bit_identical(tmp_path, sig
         if record["epoch"] == signal_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Interrupted, match="the same command resumes") as error:
+    with pytest.raises(InterruptedRunError, match="the same command resumes") as error:
         train(tmp_path / "parts", network(), stop)
     assert error.value.exit_status == 143
     resumed = network()
@@ -123,7 +123,7 @@ def test_a_signal_inside_an_epoch_checkpoints_there_and_resumes_bit_identical(tm
         return compiled(*arguments)
 
     stopped._compile = lambda: interrupting
-    with pytest.raises(Interrupted) as error:
+    with pytest.raises(InterruptedRunError) as error:
         stopped.run(lambda: {"test_accuracy": 0.0}, lambda record: None)
     assert error.value.exit_status == 130
     (checkpoint,) = (tmp_path / "parts").iterdir()

@@ -1,0 +1,1 @@
+"""Files of a finished model, and the proof of what is in them."""

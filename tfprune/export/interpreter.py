@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from tfprune.errors import TfpruneError, UsageError
+from tfprune.quiet import quiet
 
 
 def run_tflite(
@@ -116,26 +112,3 @@ def one_line(error: Exception) -> str:
     causes = [line for line in lines if "error:" in line or "not supported" in line]
     line = (causes or lines or [type(error).__name__])[0]
     return line if len(line) <= 300 else line[:297] + "..."
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps the notes of the converter and the interpreter off the console.
-
-    They are written by C++ code straight to file descriptor 2, which Python's own
-    redirection does not reach.
-    """
-    logger = logging.getLogger("absl")
-    level = logger.level
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            logger.setLevel(logging.ERROR)
-            os.dup2(sink.fileno(), 2)
-            yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        logger.setLevel(level)

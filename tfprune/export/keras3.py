@@ -13,12 +13,16 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfprune.atomic import atomic_path
 from tfprune.errors import TfpruneError
+from tfprune.export.stored import named_variables
+
+if TYPE_CHECKING:
+    from tfprune.backend import keras
 
 _TIMEOUT_SECONDS = 900
 
@@ -92,30 +96,38 @@ def export_keras3(
 
 def _write(folder: Path) -> None:
     """The child's part: build, set the weights, save, load, run."""
-    from tfprune.backend import keras
     from tfprune.models import build
 
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     model = build(job["network"], tuple(job["input_shape"]), job["classes"], **job["options"])
     with np.load(folder / "weights.npz", allow_pickle=False) as weights:
-        _set_weights(model, dict(weights))
+        set_named_weights(model, dict(weights))
     model.save(job["path"])
+    # After `build`, so that a job that can not be done ends before TensorFlow is imported.
+    from tfprune.backend import keras
+
     loaded = keras.models.load_model(job["path"], compile=False)
     outputs = loaded.predict(np.load(folder / "sample.npy"), batch_size=256, verbose=0)
     np.save(folder / "outputs.npy", outputs)
 
 
-def _set_weights(model: Any, weights: Mapping[str, np.ndarray]) -> None:
-    variables = {
-        f"{layer.name}/{variable.name}": variable
-        for layer in model.layers
-        for variable in layer.weights
-        # The state of a random generator is no weight, and the Kerases keep it differently.
-        if "seed_generator" not in variable.path
-    }
-    different = sorted(variables.keys() ^ {name for name in weights if "seed_gen" not in name})
+def set_named_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
+    """Sets every weight of a model by its name.
+
+    Args:
+        model: a built model.
+        weights: "layer/variable" -> array, for each of its variables and no other.
+
+    Raises:
+        TfpruneError: names or shapes differ; the message lists them.
+    """
+    variables = named_variables(model)
+    different = sorted(variables.keys() ^ weights.keys())
     if different:
-        raise TfpruneError(f"the weights do not name the variables of the network: {different}")
+        raise TfpruneError(
+            f"the weights must be named as the variables of {model.name!r} are, "
+            f"{', '.join(variables)}. Different: {', '.join(different)}"
+        )
     for name, variable in variables.items():
         if tuple(variable.shape) != weights[name].shape:
             raise TfpruneError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,6 +28,10 @@ def count_came_back(mask: np.ndarray, values: np.ndarray) -> int:
     return int(np.count_nonzero(values.reshape(mask.shape)[~mask]))
 
 
+def _removed(mask: np.ndarray) -> int:
+    return int(mask.size - np.count_nonzero(mask))
+
+
 def match_stored(masks: Masks, stored: Sequence[StoredWeight]) -> dict[str, list[np.ndarray]]:
     """Arrays of a model, HDF5 file or checkpoint for each mask.
 
@@ -39,10 +44,12 @@ def match_stored(masks: Masks, stored: Sequence[StoredWeight]) -> dict[str, list
         when the file holds several copies under one name.
     """
 
+    stored = _name_groups(masks, stored)
+
     def rank(key: str, i: int) -> int | None:
         layer, variable = key.rsplit("/", 1)
         entry = stored[i]
-        if entry.variable not in ("", variable):
+        if entry.variable not in ("", variable) or not entry.layer:
             return None
         if entry.layer == layer:
             return 0
@@ -51,11 +58,51 @@ def match_stored(masks: Masks, stored: Sequence[StoredWeight]) -> dict[str, list
             return 1
         if entry.layer.endswith(f"/{layer}"):
             return 2
-        return None if entry.layer.strip("/") else _UNNAMED
+        return None
 
     arrays = [entry.values for entry in stored]
     chosen = _assign(masks, arrays, rank)
     return {key: [arrays[i] for i in indices] for key, indices in chosen.items()}
+
+
+def _name_groups(masks: Masks, stored: Sequence[StoredWeight]) -> Sequence[StoredWeight]:
+    """Gives the layers of a file without names (tf_keras's `.weights.h5`) those of the masks.
+
+    A layer is taken as a whole, kernel, bias and all: an array of the right shape alone,
+    such as another layer's bias that is still zero, proves nothing.
+    """
+    groups: dict[str, list[int]] = {}
+    for i, entry in enumerate(stored):
+        if not entry.layer:
+            groups.setdefault(entry.group, []).append(i)
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for key, mask in masks.items():
+        layer, variable = key.rsplit("/", 1)
+        layers.setdefault(layer, {})[variable] = mask
+
+    def came_back(wanted: Mapping[str, np.ndarray], group: list[int]) -> int | None:
+        """Removed weights of a layer that are not zero in a group; None: it is another's."""
+        total = 0
+        for variable, mask in wanted.items():
+            counts = [
+                count_came_back(mask, stored[i].values)
+                for i in group
+                if stored[i].variable in ("", variable) and _fits(mask, stored[i].values)
+            ]
+            if not counts:
+                return None
+            total += max(counts)
+        return total
+
+    named = list(stored)
+    # A layer that lost much can be told by its zeros, one that lost nothing takes what is left.
+    for layer in sorted(layers, key=lambda name: -sum(_removed(m) for m in layers[name].values())):
+        found = {group: came_back(layers[layer], entries) for group, entries in groups.items()}
+        counts = {group: count for group, count in found.items() if count is not None}
+        if counts:
+            for i in groups.pop(min(counts, key=lambda group: counts[group])):
+                named[i] = replace(stored[i], layer=layer)
+    return named
 
 
 def match_kernels(masks: Masks, kernels: Sequence[Kernel]) -> dict[str, list[np.ndarray]]:
@@ -154,7 +201,7 @@ def _assign(masks: Masks, arrays: Sequence[np.ndarray], rank: Rank) -> dict[str,
     chosen: dict[str, list[int]] = {}
     taken: set[int] = set()
     # Sure names first: what they take is no longer free for the nameless.
-    for key in sorted(masks, key=lambda key: candidates[key][0]):
+    for key in sorted(masks, key=lambda key: (candidates[key][0], -_removed(masks[key]))):
         best, found = candidates[key]
         rivals = sum(other == (best, found) for other in candidates.values())
         if best < _UNNAMED and (rivals == 1 or rivals != len(found)):

@@ -32,15 +32,17 @@ class StoredWeight:
         layer: path of the layer, "conv1" or "block/conv1"; "" where the file has no names.
         variable: "kernel", "bias", ...; "" where the file does not tell.
         values: the numbers.
+        group: what tells layers apart in a file that does not name them.
     """
 
     layer: str
     variable: str
     values: np.ndarray
+    group: str = ""
 
 
-def named_weights(model: keras.Model) -> dict[str, np.ndarray]:
-    """All weights of a model by the names masks use, "layer/variable".
+def named_variables(model: keras.Model) -> dict[str, Any]:
+    """All weights of a model, as variables, by the names masks use, "layer/variable".
 
     The layers of a nested model are named "block/conv1"; a tfprune wrapper gives the
     weights of the layer inside it and not its masks.
@@ -50,7 +52,7 @@ def named_weights(model: keras.Model) -> dict[str, np.ndarray]:
     """
     from tfprune.pruning.prunable import leaf_layers, unwrapped
 
-    weights: dict[str, np.ndarray] = {}
+    variables: dict[str, Any] = {}
     for path, layer in leaf_layers(model):
         plain = unwrapped(layer)
         for variable in plain.weights:
@@ -58,8 +60,13 @@ def named_weights(model: keras.Model) -> dict[str, np.ndarray]:
             parts = getattr(variable, "path", variable.name).split(":")[0].split("/")
             start = _last_index(parts, plain.name)
             name = "/".join(parts[start + 1 :]) if 0 <= start < len(parts) - 1 else parts[-1]
-            weights[f"{path}/{name}"] = variable.numpy()
-    return weights
+            variables[f"{path}/{name}"] = variable
+    return variables
+
+
+def named_weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """The values of `named_variables`."""
+    return {name: variable.numpy() for name, variable in named_variables(model).items()}
 
 
 def model_weights(model: keras.Model) -> list[StoredWeight]:
@@ -145,7 +152,7 @@ def _group_weights(group: Any, path: str, config: Mapping) -> Iterator[StoredWei
     # Masks, the only booleans, are not weights.
     arrays = [array for array in arrays if array.dtype != bool]
     for variable, array in zip(_variable_names(arrays), arrays, strict=True):
-        yield StoredWeight(path, variable, array)
+        yield StoredWeight(path, variable, array, group.name)
     names, configs = _layer_names(config)
     for key in sorted(group.get("layers", ()), key=_natural):
         layer = group["layers"][key]

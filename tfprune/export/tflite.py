@@ -14,7 +14,8 @@ import numpy as np
 
 from tfprune.atomic import atomic_path
 from tfprune.errors import TfpruneError, UsageError
-from tfprune.export.interpreter import latencies_ms, one_line, quiet, run_tflite
+from tfprune.export.interpreter import latencies_ms, one_line, run_tflite
+from tfprune.quiet import quiet
 
 if TYPE_CHECKING:
     from tfprune.backend import keras

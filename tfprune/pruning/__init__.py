@@ -1,0 +1,1 @@
+"""What is removed: allocation, criteria, masks, and the wrapper that keeps it removed."""

@@ -17,6 +17,19 @@ import numpy as np
 from tfprune.atomic import atomic_path
 from tfprune.errors import TfpruneError, UsageError
 
+# What NumPy, zipfile and zlib raise on bytes that are not what they should be.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 def removed_count(size: int, sparsity: float) -> int:
     """How many of `size` weights go at `sparsity`: n = floor(s N + 0.5).
@@ -137,9 +150,7 @@ def load_masks(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             unknown = len(file.files) - 2 * len(masks)
     except FileNotFoundError as error:
         raise TfpruneError(f"there is no file of masks at {os.fspath(path)!r}") from error
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
-        raise TfpruneError(_damaged(path, error)) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         raise TfpruneError(_damaged(path, error)) from error
     if unknown:
         raise TfpruneError(_damaged(path, f"{unknown} arrays in it are not masks"))

@@ -334,7 +334,7 @@ def describe(model: Any) -> list[LayerInfo]:
                 shape=tuple(weights.shape),
                 size=weights.size,
                 kept=kept,
-                sparsity=1 - kept / weights.size,
+                sparsity=(weights.size - kept) / weights.size,
                 threshold=None if smallest is None else float(smallest),
                 pruned=pruned,
             )

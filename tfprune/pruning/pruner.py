@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,23 @@ from tfprune.pruning.prunable import (
     select,
     unwrapped,
 )
-from tfprune.pruning.wrapper import PrunableLayer
+from tfprune.pruning.wrapper import PrunableLayer, select_kept
 
 _THIS_KERAS, _OTHER_KERAS = ("tf_keras", "Keras 3") if IS_TF_KERAS else ("Keras 3", "tf_keras")
 _SWITCH = (
     "unset TF_USE_LEGACY_KERAS" if IS_TF_KERAS else "set TF_USE_LEGACY_KERAS=1"
 ) + " before TensorFlow is imported"
+# What Keras, h5py and zipfile raise on files that are not what they should be.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def prune(
@@ -212,12 +224,11 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> Any:
             f"{str(file)!r} is a SavedModel folder, which Keras 3 does not read: {_SWITCH} "
             "for tf_keras, or save the model as .keras"
         )
-    damaged = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
     try:
         if zipfile.is_zipfile(file):
             _check_version(file)
         return keras.models.load_model(path, **kwargs)
-    except damaged as error:
+    except _UNREADABLE as error:
         cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise TfpruneError(f"cannot load a model from {str(file)!r}: {cause}") from error
 
@@ -340,18 +351,14 @@ def _rebuild(model: Any, make_layer: Callable[[Any], Any]) -> Any:
             continue
         unwrapped(new).set_weights(unwrapped(old).get_weights())
         if isinstance(old, PrunableLayer):
-            masks = {name: tf.convert_to_tensor(m).numpy() for name, m in old.masks.items()}
-            _zero(unwrapped(new), masks)
+            masks = {name: tf.convert_to_tensor(mask).numpy() for name, mask in old.masks.items()}
+            # Exactly zero in the copy, whatever was written to the original.
+            for name, mask in masks.items():
+                variable = getattr(unwrapped(new), name)
+                variable.assign(select_kept(mask, variable))
             if isinstance(new, PrunableLayer):
                 new.set_masks(masks)
     return clone
-
-
-def _zero(layer: Any, masks: Mapping[str, np.ndarray]) -> None:
-    """Makes the zeros of a copied layer exact, whatever the original held there."""
-    for name, mask in masks.items():
-        variable = getattr(layer, name)
-        variable.assign(tf.where(mask, variable, tf.zeros([], variable.dtype)))
 
 
 @contextlib.contextmanager

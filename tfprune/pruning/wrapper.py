@@ -159,6 +159,10 @@ class PrunableLayer(keras.layers.Wrapper):
         """Gives that of the layer inside."""
         return self.layer.compute_output_shape(input_shape)
 
+    def compute_output_spec(self, inputs: Any, **options: Any) -> Any:
+        """Traces `call`, as Keras 3 does for layers that need not know their output shape."""
+        return keras.Operation.compute_output_spec(self, inputs, **options)
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Gives the sequence mask of the layer inside (nothing to do with pruning)."""
         return self.layer.compute_mask(inputs, mask)

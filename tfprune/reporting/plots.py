@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfprune.reporting.published import PublishedResult
+from tfprune.reporting.rows import ResultRow, Spread, Summary, final_accuracy, layer_rows
 from tfprune.reporting.summary import COMPLETE
-from tfprune.reporting.tables import ResultRow, Spread, Summary, final_accuracy, layer_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,14 +56,9 @@ def series_of(row: ResultRow) -> str:
     if row.name.startswith("published_"):
         return "ours, published settings"
     run = row.runs[0]
-    varied = [run["allocation"], run["schedule"], run["criterion"]]
-    usual = ("global", "one_shot", "magnitude")
-    shown = [
-        str(value)
-        for value, common in zip(varied, usual, strict=True)
-        if value not in (common, None)
-    ]
-    return ", ".join(["ours", *shown])
+    usual = {"allocation": "global", "schedule": "one_shot", "criterion": "magnitude"}
+    varied = [run[key] for key, common in usual.items() if run[key] not in (common, None)]
+    return ", ".join(["ours", *varied])
 
 
 def accuracy_plot(rows: Sequence[ResultRow]) -> bytes | None:
@@ -117,7 +112,7 @@ def layers_plot(rows: Sequence[ResultRow]) -> bytes | None:
         for panel, (group, target) in zip(axes, places, strict=False):
             members = [row for row in finished if (row.group, row.target) == (group, target)]
             _draw_layers(panel, members, finished)
-            panel.axhline(100 * target, color=_GREY, linestyle=":", linewidth=1.2, label="target")
+            _level_line(panel, target, "target")
             panel.set_title(f"{group} {100 * target:g} %")
             panel.set_ylim(0, 100)
         for panel in axes[len(places) :]:
@@ -142,11 +137,9 @@ def retraining_plot(rows: Sequence[ResultRow]) -> bytes | None:
         axes = figure.subplots(1, len(groups), squeeze=False, sharey=True).ravel()
         for panel, group in zip(axes, groups, strict=True):
             members = [row for row in finished if row.group == group]
-            for index, row in enumerate(members):
-                color = _COLORS[index % len(_COLORS)]
-                control = _curve(row, "control_history")
+            for row, color in zip(members, itertools.cycle(_COLORS), strict=False):
                 _draw_curve(panel, _curve(row, "history"), color, "-", row.name)
-                if control:
+                if control := _curve(row, "control_history"):
                     _draw_curve(panel, control, color, "--", "")
             panel.plot([], [], color=_GREY, linestyle="--", label="its control (not pruned)")
             panel.set_title(f"{group} layers pruned")
@@ -189,26 +182,19 @@ def _draw_series(
         ]
         color, marker = _look(series, rows)
         targets = [target for target, _ in points]
-        means = [100 * spread.mean for _, spread in points]
-        bars = [
-            [100 * (spread.mean - spread.low) for _, spread in points],
-            [100 * (spread.high - spread.mean) for _, spread in points],
-        ]
+        means, bars = _means_and_bars([spread for _, spread in points])
         # Several rows at one target are variants, which no line should join.
         line = "-" if len(set(targets)) == len(targets) else "none"
-        axes.errorbar(
-            targets,
-            means,
-            yerr=bars,
-            color=color,
-            marker=marker,
-            markersize=5,
-            linestyle=line,
-            linewidth=1.5,
-            capsize=3,
-            label=series,
-            zorder=3,
-        )
+        look: dict[str, Any] = {"color": color, "marker": marker, "linestyle": line}
+        look |= {"markersize": 5, "linewidth": 1.5, "capsize": 3, "zorder": 3}
+        axes.errorbar(targets, means, yerr=bars, label=series, **look)
+
+
+def _means_and_bars(spreads: Sequence[Spread]) -> tuple[list[float], list[list[float]]]:
+    """Means in percent, and the lengths of their error bars down and up."""
+    down = [100 * (spread.mean - spread.low) for spread in spreads]
+    up = [100 * (spread.high - spread.mean) for spread in spreads]
+    return [100 * spread.mean for spread in spreads], [down, up]
 
 
 def _published_points(
@@ -219,26 +205,20 @@ def _published_points(
     known = {row.target: value(row.published) for row in rows if row.published}
     points = [(100 * target, 100 * found) for target, found in known.items() if found is not None]
     if points:
-        axes.plot(
-            *zip(*points, strict=True),
-            color=_PUBLISHED,
-            marker="D",
-            markersize=6,
-            markerfacecolor="white",
-            markeredgewidth=1.5,
-            linestyle="none",
-            label="published",
-            zorder=4,
-        )
+        look: dict[str, Any] = {"color": _PUBLISHED, "marker": "D", "markersize": 6, "zorder": 4}
+        look |= {"markerfacecolor": "white", "markeredgewidth": 1.5, "linestyle": "none"}
+        axes.plot(*zip(*points, strict=True), label="published", **look)
 
 
 def _dense_line(axes: Axes, rows: Sequence[ResultRow]) -> None:
     values = [run["dense_accuracy"] for row in rows if row.status == COMPLETE for run in row.runs]
     dense = Spread.of(values)
     if dense:
-        axes.axhline(
-            100 * dense.mean, color=_GREY, linestyle=":", linewidth=1.2, label="dense baseline"
-        )
+        _level_line(axes, dense.mean, "dense baseline")
+
+
+def _level_line(axes: Axes, fraction: float, label: str) -> None:
+    axes.axhline(100 * fraction, color=_GREY, linestyle=":", linewidth=1.2, label=label)
 
 
 def _control_line(axes: Axes, members: Sequence[ResultRow]) -> None:
@@ -246,19 +226,12 @@ def _control_line(axes: Axes, members: Sequence[ResultRow]) -> None:
     for row in members:
         values = [run["control_accuracy"] for run in row.runs]
         by_target.setdefault(100 * row.target, []).extend(values)
-    points = [
-        (target, spread.mean) for target in by_target if (spread := Spread.of(by_target[target]))
-    ]
+    spreads = {target: Spread.of(values) for target, values in sorted(by_target.items())}
+    points = [(target, 100 * spread.mean) for target, spread in spreads.items() if spread]
     if points:
-        axes.plot(
-            *zip(*[(target, 100 * mean) for target, mean in sorted(points)], strict=True),
-            color=_GREY,
-            linestyle="--",
-            marker="_",
-            markersize=10,
-            linewidth=1.2,
-            label="control (not pruned, same epochs)",
-        )
+        look: dict[str, Any] = {"color": _GREY, "linestyle": "--", "linewidth": 1.2}
+        look |= {"marker": "_", "markersize": 10, "label": "control (not pruned, same epochs)"}
+        axes.plot(*zip(*points, strict=True), **look)
 
 
 def _draw_layers(axes: Axes, members: Sequence[ResultRow], rows: Sequence[ResultRow]) -> None:
@@ -267,39 +240,23 @@ def _draw_layers(axes: Axes, members: Sequence[ResultRow], rows: Sequence[Result
     for row in members:
         layers = layer_rows(row)
         known |= {layer.name: layer.published for layer in layers if layer.published is not None}
-        bars.append(
-            (series_of(row), {layer.name: layer.sparsity for layer in layers if layer.sparsity})
-        )
+        ours = {layer.name: layer.sparsity for layer in layers if layer.sparsity}
+        bars.append((series_of(row), ours))
     names = list(dict.fromkeys([name for _, found in bars for name in found] + list(known)))
     width = 0.8 / (len(bars) + bool(known))
     for index, (series, found) in enumerate(bars):
         places = [names.index(name) - 0.4 + (index + 0.5) * width for name in found]
         spreads = list(found.values())
-        several = any(spread.low < spread.high for spread in spreads)
-        errors = [
-            [100 * (spread.mean - spread.low) for spread in spreads],
-            [100 * (spread.high - spread.mean) for spread in spreads],
-        ]
-        axes.bar(
-            places,
-            [100 * spread.mean for spread in spreads],
-            width,
-            yerr=errors if several else None,
-            error_kw={"linewidth": 1, "ecolor": _INK},
-            color=_look(series, rows)[0],
-            label=series,
-        )
+        means, errors = _means_and_bars(spreads)
+        look: dict[str, Any] = {"color": _look(series, rows)[0], "label": series}
+        if any(spread.low < spread.high for spread in spreads):
+            look |= {"yerr": errors, "error_kw": {"linewidth": 1, "ecolor": _INK}}
+        axes.bar(places, means, width, **look)
     if known:
-        axes.bar(
-            [names.index(name) + 0.4 - 0.5 * width for name in known],
-            [100 * sparsity for sparsity in known.values()],
-            width,
-            color="white",
-            edgecolor=_PUBLISHED,
-            hatch="////",
-            linewidth=1,
-            label="published",
-        )
+        places = [names.index(name) + 0.4 - 0.5 * width for name in known]
+        heights = [100 * sparsity for sparsity in known.values()]
+        hatched: dict[str, Any] = {"color": "white", "edgecolor": _PUBLISHED, "hatch": "////"}
+        axes.bar(places, heights, width, linewidth=1, label="published", **hatched)
     axes.set_xticks(range(len(names)), names)
     if len(names) > 6:
         axes.tick_params(axis="x", rotation=60, labelsize=7)
@@ -318,16 +275,9 @@ def _curve(row: ResultRow, history: str) -> list[Spread]:
 def _draw_curve(axes: Axes, curve: list[Spread], color: str, line: str, label: str) -> None:
     epochs = range(1, len(curve) + 1)
     means = [100 * spread.mean for spread in curve]
-    marker = "o" if len(curve) == 1 else ""
-    axes.plot(
-        epochs,
-        means,
-        color=color,
-        linestyle=line,
-        linewidth=1.5 if label else 1.0,
-        marker=marker,
-        label=label or None,
-    )
+    look: dict[str, Any] = {"color": color, "linestyle": line, "label": label or None}
+    look |= {"linewidth": 1.5 if label else 1.0, "marker": "o" if len(curve) == 1 else ""}
+    axes.plot(epochs, means, **look)
     if label and any(spread.low < spread.high for spread in curve):
         low = [100 * spread.low for spread in curve]
         high = [100 * spread.high for spread in curve]

@@ -1,0 +1,1 @@
+"""The networks' training: plan, loop, checkpoints, summaries."""

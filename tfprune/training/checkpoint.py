@@ -46,9 +46,10 @@ def save_arrays(path: Path, arrays: Sequence[np.ndarray], meta: dict[str, Any]) 
     Raises:
         TfpruneError: the file cannot be written; what stood at `path` is untouched.
     """
-    named = {f"{number:05d}": array for number, array in enumerate(arrays)}
+    named: dict[str, Any] = {f"{number:05d}": array for number, array in enumerate(arrays)}
+    named["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **named)
+        np.savez(file, **named)
 
 
 def load_arrays(path: Path) -> tuple[list[np.ndarray], dict[str, Any]]:

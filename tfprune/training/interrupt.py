@@ -8,12 +8,14 @@ from types import FrameType, TracebackType
 from tfprune.errors import TfpruneError
 
 
-class Interrupted(TfpruneError):
+class InterruptedRunError(TfpruneError):
     """The run was asked to stop and has written its checkpoint."""
 
     def __init__(self, signal_number: int, where: str) -> None:
         name = signal.Signals(signal_number).name
-        super().__init__(f"{name}: stopped at {where}, checkpoint written; the same command resumes")
+        super().__init__(
+            f"{name}: stopped at {where}, checkpoint written; the same command resumes"
+        )
         self.exit_status = 128 + signal_number
 
 

@@ -24,7 +24,7 @@ from tfprune.data import Split
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.training.checkpoint import CheckpointFolder, Progress
 from tfprune.training.inputs import Augmentation, Normalization
-from tfprune.training.interrupt import Interrupted, Interruptible
+from tfprune.training.interrupt import InterruptedRunError, Interruptible
 from tfprune.training.learning_rate import PiecewiseConstant
 from tfprune.training.objective import Objective
 from tfprune.training.optimizer import make_optimizer, optimizer_variables
@@ -112,7 +112,7 @@ class Trainer:
 
     def run(
         self,
-        evaluate: Callable[[], dict[str, float]],
+        evaluate: Callable[[], dict[str, float | None]],
         after_epoch: Callable[[dict[str, Any]], None],
     ) -> list[dict[str, Any]]:
         """Trains from the last checkpoint, or the beginning, to the end.
@@ -127,7 +127,7 @@ class Trainer:
             step), `seconds` (training only) and what `evaluate` gave.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
+            InterruptedRunError: SIGINT or SIGTERM arrived; a checkpoint was written.
             TfpruneError: the loss is not finite, or the disk is full.
         """
         progress = self._resume()
@@ -140,9 +140,7 @@ class Trainer:
                 self._run_epoch(run_steps, images, labels, progress, interruptible)
                 record = self._record(progress) | evaluate()
                 after_epoch(record)
-                progress = Progress(
-                    epoch=progress.epoch + 1, history=[*progress.history, record]
-                )
+                progress = Progress(epoch=progress.epoch + 1, history=[*progress.history, record])
                 self._save(progress)
                 self._stop_if_asked(interruptible, progress)
         return progress.history
@@ -163,7 +161,7 @@ class Trainer:
     def _stop_if_asked(self, interruptible: Interruptible, progress: Progress) -> None:
         if interruptible.received is not None:
             where = f"{self._plan.stage}, epoch {progress.epoch + 1}, step {progress.step}"
-            raise Interrupted(interruptible.received, where)
+            raise InterruptedRunError(interruptible.received, where)
 
     def _run_epoch(
         self,
@@ -255,7 +253,9 @@ class Trainer:
         trained = list(model.trainable_variables)
         kernels = [variable for variable in trained if len(variable.shape) > 1]
 
-        def step(images: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor, number: tf.Tensor):
+        def step(
+            images: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor, number: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
             seed = tf.stack([tf.constant(self._key, tf.int32), number * 8])
             set_states(states, tf.constant(self._key, tf.int32), number)
             images = self._normalization(plan.augmentation(images, seed))
@@ -280,7 +280,13 @@ class Trainer:
                 tf.TensorSpec((), tf.int32),
             ]
         )
-        def run_steps(images, labels, order, rates, first):
+        def run_steps(
+            images: tf.Tensor,
+            labels: tf.Tensor,
+            order: tf.Tensor,
+            rates: tf.Tensor,
+            first: tf.Tensor,
+        ) -> tuple[tf.Tensor, tf.Tensor]:
             count = tf.shape(order)[0]
             losses = tf.TensorArray(tf.float32, count)
             correct = tf.constant(0)

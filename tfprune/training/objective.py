@@ -30,7 +30,9 @@ def check_fit(model: Any, image_shape: tuple[int, ...], classes: int) -> None:
             f"{len(model.inputs)} and {len(model.outputs)}"
         )
     taken, given = tuple(model.inputs[0].shape)[1:], tuple(image_shape)
-    fits = len(taken) == len(given) and all(t in (None, g) for t, g in zip(taken, given, strict=True))
+    fits = len(taken) == len(given) and all(
+        t in (None, g) for t, g in zip(taken, given, strict=True)
+    )
     if not fits:
         raise TfpruneError(
             f"the model takes images of shape {taken}, the data set has {given}; "

@@ -1,15 +1,19 @@
 """TensorBoard summaries: one tag a layer and quantity, one event file an epoch.
 
-An epoch that is run again after a kill replaces its event file, so that no point stands
-twice.
+The file's name is the epoch's number: TensorBoard reads files in the order of their names,
+and an epoch that is run again after a kill replaces its file, so that no point stands twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfprune.atomic import atomic_path
 from tfprune.backend import tf
 from tfprune.export.stored import named_weights
 from tfprune.figures import sparsity_of
@@ -35,7 +39,7 @@ class TensorBoard:
         """
         self._folder = folder
         self._model = model
-        with self._events(".texts").as_default(step=0):
+        with self._events(0):
             for tag, text in texts.items():
                 tf.summary.text(tag, _as_code(text))
             tf.summary.text("layers", layer_table(describe(model)))
@@ -47,8 +51,7 @@ class TensorBoard:
             record: its row of the history (see `Trainer.run`).
             images: number of training images.
         """
-        writer = self._events(f".epoch{record['epoch']:05d}")
-        with writer.as_default(step=record["epoch"]):
+        with self._events(record["epoch"]):
             tf.summary.scalar("loss", record["loss"])
             tf.summary.scalar("learning_rate", record["learning_rate"])
             tf.summary.scalar("images_per_second", images / record["seconds"])
@@ -56,7 +59,6 @@ class TensorBoard:
                 if key.endswith("_accuracy") and value is not None:
                     tf.summary.scalar(f"accuracy/{key.removesuffix('_accuracy')}", value)
             self._layers()
-        writer.close()
 
     def _layers(self) -> None:
         layers = describe(self._model)
@@ -72,10 +74,17 @@ class TensorBoard:
             kernel = weights[f"{layer.name}/kernel"]
             tf.summary.histogram(f"kept_weights/{layer.name}", kernel[kernel != 0])
 
-    def _events(self, suffix: str) -> tf.summary.SummaryWriter:
-        for old in self._folder.glob(f"*{suffix}"):
-            old.unlink()
-        return tf.summary.create_file_writer(str(self._folder), filename_suffix=suffix)
+    @contextlib.contextmanager
+    def _events(self, step: int) -> Iterator[None]:
+        """Within the block summaries go to the event file of a step, the epoch."""
+        with tempfile.TemporaryDirectory() as scratch:
+            writer = tf.summary.create_file_writer(scratch)
+            with writer.as_default(step=step):
+                yield
+            writer.close()
+            (written,) = Path(scratch).iterdir()
+            with atomic_path(self._folder / f"events.out.tfevents.{step:05d}") as path:
+                shutil.move(written, path)
 
 
 def layer_table(layers: list[LayerInfo]) -> str:

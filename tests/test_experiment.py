@@ -1,0 +1,269 @@
+"""Whole runs, as a user starts them: each in its own process, on the bundled digits."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfprune.config import Config
+from tfprune.flags import parse
+from tfprune.pruning.masks import load_masks
+from tfprune.reporting.summary import read_summary
+
+ROOT = Path(__file__).parents[1]
+QUICK = (
+    f"--flagfile={ROOT / 'configs/quickstart.cfg'}",
+    "--epochs=2",
+    "--retrain_epochs=3",
+    "--retrain_lr_boundaries=2",
+    "--lr_boundaries=",
+    "--noprogress",
+)
+
+
+def command(*flags):
+    return [sys.executable, "-m", "tfprune.main", *flags]
+
+
+def environment(**changes):
+    kept = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    return kept | {"PYTHONPATH": str(ROOT)} | changes
+
+
+def run(folder, *flags, **changes):
+    return subprocess.run(
+        command(*flags), cwd=folder, env=environment(**changes), capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished quickstart with few epochs: (working directory, run folder, its output)."""
+    folder = tmp_path_factory.mktemp("finished")
+    result = run(folder, *QUICK)
+    assert result.returncode == 0, result.stderr
+    return folder, folder / "runs" / "quickstart-seed0", result.stdout
+
+
+def test_the_run_folder_holds_what_the_contract_says(finished):
+    _, run_folder, _ = finished
+    for name in (
+        *("flags.cfg", "summary.json", "masks.npz", "tensorboard", "checkpoints", "log.txt"),
+        *("pruned.keras", "pruned.weights.h5", "pruned_keras3.keras", "pruned.tflite"),
+    ):
+        assert (run_folder / name).exists(), name
+
+
+def test_the_summary_tells_the_story_in_figures(finished):
+    summary = read_summary(finished[1] / "summary.json")
+    assert summary["status"] == "complete"
+    assert (summary["network"], summary["dataset"], summary["group"]) == ("lenet5", "digits", "fc")
+    removed = {x["name"]: x["size"] - x["kept"] for x in summary["layers"] if x["pruned"]}
+    assert set(removed) == {"fc1", "fc2"}
+    assert sum(removed.values()) == (9 * (30720 + 10080) + 5) // 10
+    assert summary["group_sparsity"] == pytest.approx(0.9)
+    assert [row["epoch"] for row in summary["history"]] == [1, 2, 3]
+    assert summary["final_accuracy"] == summary["history"][-1]["test_accuracy"]
+    assert summary["first_epoch_accuracy"] == summary["history"][0]["test_accuracy"]
+    assert summary["best_accuracy"] == max(r["test_accuracy"] for r in summary["history"])
+    assert summary["control_accuracy"] == summary["control_history"][-1]["test_accuracy"]
+    assert summary["dense_accuracy"] > 0.7 and summary["final_accuracy"] > 0.7
+    assert summary["first_test_accuracy"] < summary["dense_accuracy"]
+    assert summary["macs_dense"] == 86400 + 153600 + 30720 + 10080 + 840
+    kept = {x["name"]: x["kept"] for x in summary["layers"]}
+    assert summary["macs_pruned"] == 86400 + 153600 + kept["fc1"] + kept["fc2"] + 840
+
+
+def test_every_export_was_proven(finished):
+    summary = read_summary(finished[1] / "summary.json")
+    assert set(summary["exports"]) == {"keras", "weights", "keras3", "tflite"}
+    for figures in summary["exports"].values():
+        assert figures["accuracy"] == pytest.approx(summary["final_accuracy"], abs=1 / 359)
+        assert figures["max_abs_difference"] < 1e-3
+    stages = {"pruned", "retrained", "keras", "weights", "keras3", "tflite"}
+    assert summary["audit"] == dict.fromkeys(stages, "ok")
+
+
+def test_the_console_ends_with_a_table_a_newcomer_can_read(finished):
+    assert "first test" in finished[2] and "control" in finished[2] and "fc1" in finished[2]
+
+
+def test_the_saved_flags_are_the_effective_ones(finished):
+    run_folder = finished[1]
+    saved = parse([f"--flagfile={run_folder / 'flags.cfg'}"])
+    assert saved == parse(QUICK)
+    assert saved.retrain_epochs == 3
+
+
+def test_the_same_command_again_skips_what_stands_and_ends_the_same(finished):
+    folder, run_folder, _ = finished
+    before = read_summary(run_folder / "summary.json")
+    result = run(folder, *QUICK)
+    assert result.returncode == 0, result.stderr
+    assert "retrain 1/3" not in result.stdout and "dense 1/2" not in result.stdout
+    after = read_summary(run_folder / "summary.json")
+    assert deterministic_part(after) == deterministic_part(before)
+
+
+def test_a_second_config_shares_the_baseline(finished):
+    folder, _, _ = finished
+    flags = ("--name=other", "--group=conv", "--sparsity=0.5", "--retrain_epochs=0", "--noexport")
+    result = run(folder, *QUICK, *flags)
+    assert result.returncode == 0, result.stderr
+    assert "dense 1/2" not in result.stdout
+    summary = read_summary(folder / "runs" / "other-seed0" / "summary.json")
+    assert summary["final_accuracy"] == summary["first_test_accuracy"]
+    assert sum(x["size"] - x["kept"] for x in summary["layers"]) == 1275
+
+
+def test_other_flags_for_the_same_folder_are_refused_with_the_difference(finished):
+    folder, run_folder, _ = finished
+    saved = (run_folder / "flags.cfg").read_text()
+    result = run(folder, *QUICK, "--sparsity=0.8")
+    assert result.returncode == 2
+    assert "--sparsity=0.8 (there: 0.9)" in result.stderr and "Traceback" not in result.stderr
+    result = run(folder, *QUICK, "--retrain_epochs=4")
+    assert result.returncode == 2
+    assert "--retrain_epochs=4 (there: 3)" in result.stderr
+    assert (run_folder / "flags.cfg").read_text() == saved
+
+
+def test_tensorboard_has_a_tag_for_each_layer_and_each_point_once(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished[1] / "tensorboard" / "retrain"), {"tensors": 0})
+    events.Reload()
+    tags = set(events.Tags()["tensors"])
+    for layer in ("fc1", "fc2"):
+        for quantity in ("layer_sparsity", "layer_density", "layer_threshold", "kept_weights"):
+            assert f"{quantity}/{layer}" in tags
+    for tag in ("loss", "accuracy/train", "accuracy/test", "learning_rate", "images_per_second"):
+        assert [event.step for event in events.Tensors(tag)] == [1, 2, 3]
+    assert {"sparsity/group", "sparsity/model", "flags", "layers"} <= tags
+    group = events.Tensors("sparsity/group")[-1].tensor_proto.float_val
+    assert list(group) == pytest.approx([0.9])
+
+
+def test_a_dry_run_shows_the_layers_and_writes_nothing(tmp_path):
+    result = run(tmp_path, *QUICK, "--dry_run")
+    assert result.returncode == 0, result.stderr
+    assert "fc1" in result.stdout and list(tmp_path.iterdir()) == []
+
+
+def test_tuning_does_not_look_at_the_test_set(tmp_path):
+    flags = ("--validation_fraction=0.2", "--noexport", "--retrain_epochs=1", "--epochs=1")
+    result = run(tmp_path, *QUICK, *flags)
+    assert result.returncode == 0, result.stderr
+    summary = read_summary(tmp_path / "runs" / "quickstart-seed0" / "summary.json")
+    keys = [key for key in summary if key.endswith("_accuracy") and key != "validation_accuracy"]
+    assert [summary[key] for key in keys] == [None] * len(keys)
+    assert 0 < summary["validation_accuracy"] <= 1
+    assert summary["history"][0]["test_accuracy"] is None
+
+
+def deterministic_part(summary):
+    """A summary without times, speeds and compressed sizes."""
+    text = json.dumps(summary)
+    plain = json.loads(text)
+    for key in ("wall_seconds", "images_per_second"):
+        del plain[key]
+    for key in ("history", "control_history", "dense_history"):
+        for row in plain[key]:
+            del row["seconds"]
+    for figures in plain["exports"].values():
+        for key in ("bytes", "zipped_bytes", "latency_ms"):
+            del figures[key]
+    return plain
+
+
+def test_a_run_killed_at_random_instants_ends_bit_identical(tmp_path):
+    flags = (*QUICK, "--deterministic", "--threads=1", "--noexport", "--batch_size=8")
+    expected = run(tmp_path, *flags, "--runs_dir=whole")
+    assert expected.returncode == 0, expected.stderr
+
+    moments = random.Random(0)
+    for attempt in range(20):
+        process = subprocess.Popen(
+            command(*flags, "--runs_dir=parts"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        if attempt < 3:
+            # Into training at the third try at the latest: each stage checkpoints as it goes.
+            wait_for_training(tmp_path / "parts", attempt, process)
+            time.sleep(moments.uniform(0, 1.5))
+            process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:
+            break
+    assert process.returncode == 0
+
+    folders = [tmp_path / runs / "quickstart-seed0" for runs in ("whole", "parts")]
+    left, right = (read_summary(folder / "summary.json") for folder in folders)
+    for summary in (left, right):
+        summary["exports"] = {}
+    assert deterministic_part(left) == deterministic_part(right)
+    first, second = (np.load(folder / "stages" / "retrain.npz") for folder in folders)
+    assert first.files == second.files
+    for name in first.files:
+        np.testing.assert_array_equal(first[name], second[name])
+    masks, others = (load_masks(folder / "masks.npz") for folder in folders)
+    for name in masks:
+        np.testing.assert_array_equal(masks[name], others[name])
+
+
+def wait_for_training(runs, attempt, process):
+    """Waits until a stage has its first checkpoint (of the n-th stage at the n-th attempt)."""
+    pattern = ("*/*/checkpoints/dense*", "*/*/checkpoints/control*", "*/checkpoints/retrain*")
+    while process.poll() is None and not list(runs.glob(pattern[attempt])):
+        time.sleep(0.01)
+
+
+def test_a_users_own_keras_3_model_goes_through_to_a_proven_tflite_file(tmp_path):
+    script = """
+import keras
+from sklearn.datasets import load_digits
+digits = load_digits()
+model = keras.Sequential([
+    keras.Input((28, 28, 1)), keras.layers.Rescaling(1 / 255), keras.layers.MaxPooling2D(2),
+    keras.layers.Flatten(), keras.layers.Dense(40, activation="relu", name="hidden"),
+    keras.layers.Dense(10, activation="softmax", name="out")])
+model.compile("adam", "sparse_categorical_crossentropy")
+model.save("mine.keras")
+"""
+    made = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(TF_CPP_MIN_LOG_LEVEL="3")
+    )
+    assert made.returncode == 0
+    flags = ("--model=mine.keras", "--dataset=digits", "--normalization=none", "--sparsity=0.8")
+    result = run(tmp_path, *flags, "--retrain_epochs=4", "--nocontrol", "--noprogress")
+    assert result.returncode == 0, result.stderr
+    summary = read_summary(tmp_path / "runs" / "mine_fc80-seed0" / "summary.json")
+    assert summary["network"] == "mine" and summary["dense_history"] is None
+    assert [x["size"] - x["kept"] for x in summary["layers"]] == [7840 * 8 // 10, 0]
+    assert summary["final_accuracy"] > 0.8 > summary["dense_accuracy"]
+    assert summary["exports"]["tflite"]["accuracy"] == pytest.approx(
+        summary["final_accuracy"], abs=1 / 359
+    )
+    assert summary["audit"]["tflite"] == "ok"
+    stock = "import keras; keras.models.load_model('pruned.keras').summary()"
+    loaded = subprocess.run(
+        [sys.executable, "-c", stock],
+        cwd=tmp_path / "runs" / "mine_fc80-seed0",
+        env={k: v for k, v in environment().items() if k != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert loaded.returncode == 0 and "hidden" in loaded.stdout
+
+
+def test_defaults_of_the_command_line_run_on_bundled_data():
+    assert Config().dataset == "digits"

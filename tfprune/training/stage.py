@@ -1,0 +1,80 @@
+"""A stage of training in a run folder: found there, or done, logged and recorded."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tfprune.run_dir import RunDir
+from tfprune.setting import Setting
+from tfprune.training.checkpoint import CheckpointFolder, load_arrays, save_arrays
+from tfprune.training.loop import Plan, Trainer
+from tfprune.training.tensorboard import TensorBoard
+
+_LOG = logging.getLogger("tfprune")
+
+
+def train_stage(
+    setting: Setting,
+    folder: RunDir,
+    stage: str,
+    flags: dict[str, Any],
+    mark: str,
+    model: Any,
+    plan: Plan,
+) -> list[dict[str, Any]]:
+    """Trains a model by a plan, or loads the result that stands.
+
+    Processes that need the same stage wait for the one that trains it.
+
+    Args:
+        setting: data, and what the run judges by.
+        folder: where the result and the checkpoints are kept.
+        stage: name of the stage in that folder.
+        flags: the flags that shape it.
+        mark: its fingerprint.
+        model: a built model; afterwards it has the result's weights.
+        plan: how to train it.
+
+    Returns:
+        The history, an entry an epoch.
+    """
+    with folder.locked(stage, wait=True):
+        held = folder.begin(stage, flags, mark)
+        if held is not None:
+            model.set_weights(load_arrays(folder.weights(stage))[0])
+            return held["history"]
+        checkpoints = CheckpointFolder(folder.checkpoints, stage)
+        trainer = Trainer(
+            model,
+            plan,
+            setting.dataset.train,
+            setting.normalization,
+            checkpoints,
+            mark,
+            show_progress=setting.config.progress,
+        )
+        board = None
+        if setting.config.tensorboard:
+            texts = {"flags": setting.config.to_flagfile()}
+            board = TensorBoard(folder.tensorboard / stage, model, texts)
+
+        def observe(record: dict[str, Any]) -> None:
+            _LOG.info("%s", _line(plan, record, setting.judged_by))
+            if board is not None:
+                board.epoch(record, len(setting.dataset.train.images))
+
+        history = trainer.run(setting.evaluator(model), observe)
+        save_arrays(folder.weights(stage), model.get_weights(), {})
+        folder.finish(stage, flags, mark, {"history": history})
+        checkpoints.clear()
+        return history
+
+
+def _line(plan: Plan, record: dict[str, Any], judged_by: str) -> str:
+    return (
+        f"{plan.stage} {record['epoch']}/{plan.epochs}  loss {record['loss']:.4f}  "
+        f"train {record['train_accuracy']:.4f}  "
+        f"{judged_by.removesuffix('_accuracy')} {record[judged_by]:.4f}  "
+        f"rate {record['learning_rate']:.2g}  {record['seconds']:.1f} s"
+    )

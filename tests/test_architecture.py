@@ -12,10 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 #: From the bottom up; a module imports from rooms on its own level or earlier in this list.
 ROOMS = [
     {"errors", "quiet", "atomic", "backend", "machine", "flagfile", "logs", "command", ""},
-    {"data", "models"},
+    {"data", "models", "pruning", "reporting"},
     {"config", "run_dir"},
     {"flags"},
-    {"pruning", "reporting"},
     {"export"},
     {"figures"},
     {"setting", "training"},

@@ -13,16 +13,12 @@ from typing import Any
 
 from tfprune.errors import UsageError
 from tfprune.models import NETWORK_NAMES, NETWORKS
+from tfprune.pruning.allocation import ALLOCATIONS
+from tfprune.pruning.criteria import CRITERIA
 
-GROUPS = ("conv", "fc", "all")
-ALLOCATIONS = ("global", "uniform", "explicit", "stddev")
-CRITERIA = ("magnitude", "random")
 OPTIMIZERS = ("adam", "sgd")
 NORMALIZATIONS = ("unit", "standardize", "none")
 SCHEDULES = ("one_shot",)
-
-#: What a flag shapes; a stage is redone when a flag that shapes it, or an earlier one, differs.
-STAGES = ("run", "data", "dense", "prune", "retrain", "export")
 
 
 def _flag(
@@ -145,7 +141,7 @@ class Config:
         "(the same in each layer), explicit (--layer_sparsity), stddev (threshold = quality x "
         "standard deviation of the layer).",
         "prune",
-        choices=ALLOCATIONS,
+        choices=tuple(ALLOCATIONS),
     )
     layer_sparsity: tuple[str, ...] = _flag(
         (), "Sparsity by layer, as fc1=0.4724,fc2=0.4356; with --allocation=explicit.", "prune"
@@ -157,7 +153,7 @@ class Config:
         "magnitude",
         "What scores a weight: magnitude, or random (a control).",
         "prune",
-        choices=CRITERIA,
+        choices=tuple(CRITERIA),
     )
     schedule: str = _flag("one_shot", "When weights are removed.", "prune", choices=SCHEDULES)
 

@@ -58,7 +58,8 @@ class Setting:
             config.augment_cutout,
             tuple(round(float(value)) for value in fill),
         )
-        check_fit(self.new_model(), self.dataset.image_shape, self.dataset.classes)
+        if config.user_model is not None:  # a network of the registry is built to fit
+            check_fit(self.new_model(), self.dataset.image_shape, self.dataset.classes)
 
     def new_model(self, dropout: float = -1.0) -> Any:
         """The network with fresh weights of the run's seed, or the user's own as it was saved.
@@ -68,7 +69,7 @@ class Setting:
         """
         config = self.config
         if config.user_model is not None:
-            return load_model(config.user_model)
+            return load_model(config.user_model, compile=False)
         keras.utils.set_random_seed(config.seed)
         return build(
             config.model, self.dataset.image_shape, self.dataset.classes, **self.options(dropout)

@@ -1,14 +1,13 @@
-import importlib
 import json
 import os
 import subprocess
 import sys
-import zipfile
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pruned import assert_masked, data, dead_unit_masks, fit, kernel, zeros
 
 from tfprune.backend import IS_TF_KERAS, keras, tf
 from tfprune.errors import TfpruneError, UsageError
@@ -16,7 +15,6 @@ from tfprune.pruning.pruner import (
     apply_masks,
     get_masks,
     layer_sparsities,
-    load_model,
     prune,
     set_masks,
     strip,
@@ -28,44 +26,6 @@ layers = keras.layers
 OPTIMIZERS = [keras.optimizers.Adam]
 if IS_TF_KERAS:
     OPTIMIZERS.append(keras.optimizers.legacy.Adam)
-
-
-def kernel(model, name):
-    layer = model
-    for part in name.split("/"):
-        layer = layer.get_layer(part)
-    return getattr(layer, "layer", layer).kernel.numpy()
-
-
-def zeros(model, *names):
-    return [int((kernel(model, name) == 0).sum()) for name in names]
-
-
-def assert_masked(model, masks):
-    """What the masks remove is +0.0, to the bit, and nothing else of the kernels is zero."""
-    for key, mask in masks.items():
-        path, _, attribute = key.rpartition("/")
-        layer = model
-        for part in path.split("/"):
-            layer = layer.get_layer(part)
-        values = getattr(getattr(layer, "layer", layer), attribute).numpy()
-        assert not values[~mask].tobytes().strip(b"\0"), key
-        if attribute == "kernel":
-            assert np.count_nonzero(values) == mask.sum(), key
-
-
-def data(model, count=10):
-    rng = np.random.default_rng(0)
-    inputs = [rng.random((count, *i.shape[1:]), np.float32) for i in model.inputs]
-    outputs = [rng.random((count, *o.shape[1:]), np.float32) for o in model.outputs]
-    return (inputs, outputs) if len(inputs) > 1 else (inputs[0], outputs[0])
-
-
-def fit(model, optimizer=None, steps=5):
-    inputs, outputs = data(model, 2 * steps)
-    model.compile(optimizer or keras.optimizers.Adam(0.01), keras.losses.MeanSquaredError())
-    model.fit(inputs, outputs, batch_size=2, verbose=0)
-    return model
 
 
 # The published LeNet-5 counts: 150 + 2400 weights.
@@ -132,19 +92,6 @@ def test_zero_sparsity_wraps_and_removes_nothing(lenet):
     assert layer_sparsities(wrapped) == {"conv1": 0, "conv2": 0, "fc1": 0}
     images, _ = data(lenet)
     np.testing.assert_array_equal(wrapped(images), lenet(images))
-
-
-def test_branches_shared_layers_and_nested_models_are_copied_and_trained(branched):
-    inputs, _ = data(branched)
-    wrapped = prune(branched, 0.0)
-    for old, new in zip(branched(inputs), wrapped(inputs), strict=True):
-        np.testing.assert_array_equal(old, new)
-    pruned = prune(branched, 0.5, layers="conv")
-    masks = get_masks(pruned)
-    assert list(masks) == ["block/conv1/kernel", "block/conv1/bias", "shared/kernel", "shared/bias"]
-    assert sum(zeros(pruned, "block/conv1", "shared")) == (72 + 12) // 2
-    assert_masked(fit(pruned), masks)
-    assert_masked(strip(pruned), masks)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.__module__)
@@ -275,12 +222,6 @@ def test_removed_weights_are_not_given_back(mlp):
         prune(pruned, 0.1)
 
 
-def dead_unit_masks(model):
-    masks = {key: mask.copy() for key, mask in get_masks(model).items() if "conv1/kernel" in key}
-    masks["conv1/kernel"][..., 2] = False
-    return masks
-
-
 def test_a_dead_unit_takes_bias_and_batch_norm_with_it_and_outputs_zero(lenet):
     pruned = prune(lenet, 0.0, layers="conv")
     set_masks(pruned, dead_unit_masks(pruned))
@@ -298,18 +239,6 @@ def test_a_dead_unit_takes_bias_and_batch_norm_with_it_and_outputs_zero(lenet):
     # Masks given without the kernel's unit revive what was derived from it.
     set_masks(pruned, {"conv1/kernel": np.ones((5, 5, 1, 6), bool)})
     assert get_masks(pruned)["bn1/beta"].all() and get_masks(pruned)["conv1/bias"].all()
-
-
-def test_a_batch_norm_that_is_not_alone_is_left_alone():
-    inputs = keras.Input((4,))
-    first = layers.Dense(3, name="fc1")(inputs)
-    second = layers.Dense(3, name="fc2")(inputs)
-    normed = layers.BatchNormalization(name="bn1")(first)
-    unscaled = layers.BatchNormalization(name="bn2", scale=False)(second)
-    summed = layers.Add()([normed, unscaled, first])
-    model = keras.Model(inputs, layers.Dense(1, name="out")(summed))
-    wrapped = prune(model, 0.0)
-    assert [w.name for w in wrapped.layers if isinstance(w, PrunableLayer)] == ["fc1", "fc2"]
 
 
 def test_masks_of_a_model_round_trip(branched):
@@ -383,102 +312,7 @@ def test_the_constraint_of_the_user_acts_in_training(mlp):
     assert (trained >= 0).all() and (trained[~kernels] == 0).all()
 
 
-def test_a_compiled_model_with_a_loss_that_has_no_config_stays_as_it_is(mlp):
-    mlp.compile("sgd", lambda truth, guess: tf.reduce_mean((truth - guess) ** 2))
-    optimizer = mlp.optimizer
-    pruned = prune(mlp, 0.5)
-    assert getattr(pruned, "optimizer", None) is None
-    assert mlp.optimizer is optimizer
-    inputs, outputs = data(mlp)
-    mlp.fit(inputs, outputs, verbose=0)
-
-
-FORMATS = [".keras", ".h5", ""] if IS_TF_KERAS else [".keras", ".h5"]
-
-
-@pytest.mark.parametrize("suffix", FORMATS)
-def test_a_saved_model_keeps_masks_and_goes_on_training(lenet, tmp_path, suffix):
-    pruned = prune(lenet, 0.7, layers="conv")
-    set_masks(pruned, dead_unit_masks(pruned))
-    fit(pruned, steps=1)
-    path = str(tmp_path / f"model{suffix}")
-    pruned.save(path)
-    loaded = load_model(path)
-    masks = get_masks(pruned)
-    assert list(get_masks(loaded)) == list(masks)
-    for key, mask in get_masks(loaded).items():
-        np.testing.assert_array_equal(mask, masks[key])
-    images, _ = data(pruned)
-    np.testing.assert_allclose(loaded(images), pruned(images), rtol=1e-6)
-    assert_masked(loaded, masks)
-    assert_masked(fit(loaded), masks)
-
-
-def test_weights_files_hold_the_masks(branched, tmp_path):
-    pruned = prune(branched, 0.6)
-    pruned.save_weights(str(tmp_path / "model.weights.h5"))
-    copy = prune(branched, 0.0)
-    copy.load_weights(str(tmp_path / "model.weights.h5"))
-    for key, mask in get_masks(copy).items():
-        np.testing.assert_array_equal(mask, get_masks(pruned)[key])
-    assert_masked(fit(copy, steps=2), get_masks(pruned))
-
-
-def test_files_that_cannot_be_loaded(mlp, tmp_path):
-    with pytest.raises(TfpruneError, match=r"no model at '.*none\.keras'"):
-        load_model(tmp_path / "none.keras")
-    good = tmp_path / "good.keras"
-    mlp.save(good)
-    cut = tmp_path / "cut.keras"
-    cut.write_bytes(good.read_bytes()[:3000])
-    text = tmp_path / "text.keras"
-    text.write_text("hello")
-    foreign = tmp_path / "foreign.keras"
-    with zipfile.ZipFile(foreign, "w") as archive:
-        archive.writestr("hello.txt", "hello")
-    (tmp_path / "folder").mkdir()
-    for path in (cut, text, foreign, tmp_path / "folder"):
-        with pytest.raises(TfpruneError, match=path.name) as caught:
-            load_model(path)
-        assert "\n" not in str(caught.value)
-
-
-def other_keras():
-    return importlib.import_module("keras" if IS_TF_KERAS else "tf_keras")
-
-
-def test_a_model_or_file_of_the_other_keras_is_refused_with_the_cure(tmp_path):
-    other = other_keras()
-    model = other.Sequential([other.layers.InputLayer((4,)), other.layers.Dense(2)])
-    with pytest.raises(UsageError, match=r"made by .*set TF_USE_LEGACY_KERAS.*before TensorFlow"):
-        prune(model, 0.5)
-    path = tmp_path / "other.keras"
-    model.save(path)
-    with pytest.raises(TfpruneError, match=r"was written by .*set TF_USE_LEGACY_KERAS"):
-        load_model(path)
-
-
-class Subclassed(keras.Model):
-    """A model whose layers tfprune cannot replace."""
-
-    def __init__(self):
-        super().__init__()
-        self.fc1 = layers.Dense(2)
-
-    def call(self, inputs):
-        return self.fc1(inputs)
-
-
-def test_models_that_cannot_be_pruned(mlp):
-    for function in (lambda m: prune(m, 0.5), strip):
-        with pytest.raises(UsageError, match=r"must be a Keras model. Received: builtins\.str"):
-            function("mlp")
-        with pytest.raises(UsageError, match=r"not built yet .*model\.build\(input_shape\)"):
-            function(keras.Sequential([layers.Dense(2)]))
-        subclassed = Subclassed()
-        subclassed(np.ones((1, 3), np.float32))
-        with pytest.raises(UsageError, match=r"subclassed model .*keras\.Sequential or"):
-            function(subclassed)
+def test_weights_that_are_nan_cannot_be_ranked(mlp):
     mlp.get_layer("fc2").kernel.assign(np.full((6, 5), np.nan))
     with pytest.raises(TfpruneError, match="layer 'fc2' cannot be ranked: 30 of 30"):
         prune(mlp, 0.5)
@@ -488,33 +322,3 @@ def test_models_that_cannot_be_pruned(mlp):
 def test_sparsities_that_are_none(mlp, sparsity):
     with pytest.raises(UsageError, match=r"sparsity.*Received: "):
         prune(mlp, sparsity)
-
-
-class Closed(layers.Layer):
-    """A layer whose config lacks an argument of its constructor."""
-
-    def __init__(self, factor, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
-
-    def get_config(self):
-        return super().get_config()
-
-    def call(self, inputs):
-        return inputs * self.factor
-
-
-def test_a_layer_that_cannot_be_copied_is_named():
-    model = keras.Sequential(
-        [keras.Input((4,)), layers.Dense(3), Closed(2.0, name="mine"), layers.Dense(2)]
-    )
-    with pytest.raises(UsageError, match=r"layer 'mine' cannot be copied: its get_config .*Closed"):
-        prune(model, 0.5)
-
-
-def test_a_sequential_model_built_late_can_be_pruned():
-    model = keras.Sequential([layers.Dense(4, name="fc1"), layers.Dense(2, name="fc2")])
-    model.build((None, 3))
-    pruned = prune(model, 0.5)
-    assert zeros(pruned, "fc1") == [6]
-    assert zeros(strip(pruned), "fc1") == [6]

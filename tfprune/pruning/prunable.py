@@ -11,6 +11,7 @@ import numpy as np
 
 from tfprune.backend import IS_TF_KERAS, keras, tf
 from tfprune.errors import UsageError
+from tfprune.pruning.graph import leaf_layers, output_layers, unwrapped
 from tfprune.pruning.masks import unit_mask
 
 
@@ -118,60 +119,6 @@ class LayerInfo:
     sparsity: float
     threshold: float | None
     pruned: bool
-
-
-def is_graph(layer: Any) -> bool:
-    """Whether it is a built functional or sequential model, whose layers are all known."""
-    return isinstance(layer, keras.Model) and bool(getattr(layer, "outputs", None))
-
-
-def unwrapped(layer: Any) -> Any:
-    """The layer inside a `PrunableLayer`; any other layer itself."""
-    return layer.layer if getattr(layer, "is_tfprune_wrapper", False) else layer
-
-
-def leaf_layers(model: Any) -> list[tuple[str, Any]]:
-    """(path, layer) of each layer in model order, nested models entered, each layer once."""
-    found: dict[int, tuple[str, Any]] = {}
-    for layer in model.layers:
-        inner = leaf_layers(layer) if is_graph(layer) else []
-        nested = [(f"{layer.name}/{path}", leaf) for path, leaf in inner]
-        for path, leaf in nested or [(layer.name, layer)]:
-            found.setdefault(id(leaf), (path, leaf))
-    return list(found.values())
-
-
-def origin(tensor: Any) -> tuple[Any, list[Any]]:
-    """The call that a symbolic tensor comes from: the layer, and the tensors it was given."""
-    layer, node_index = tensor._keras_history[:2]
-    inputs = tf.nest.flatten(layer._inbound_nodes[node_index].input_tensors)
-    # An input layer of tf_keras is its own input.
-    return layer, [t for t in inputs if t._keras_history[0] is not layer or t is not tensor]
-
-
-def output_layers(model: Any) -> list[Any]:
-    """The last layers with a kernel on the way to each output, out of their wrappers.
-
-    A weight of two or more axes makes a kernel: activations and batch norms are passed.
-    """
-    found: list[Any] = []
-    pending = list(model.outputs)
-    seen: set[int] = set()
-    while pending:
-        tensor = pending.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        outer, inputs = origin(tensor)
-        layer = unwrapped(outer)
-        nested = output_layers(layer) if is_graph(layer) else []
-        if nested:
-            found.extend(nested)
-        elif any(len(weight.shape) > 1 for weight in getattr(layer, "weights", [])):
-            found.append(layer)
-        else:
-            pending.extend(inputs)
-    return found
 
 
 def kernels_of(layer: Any) -> tuple[Kernel, ...]:

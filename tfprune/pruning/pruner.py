@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from tfprune.backend import IS_TF_KERAS, keras, tf
-from tfprune.errors import TfpruneError, UsageError
+from tfprune.backend import tf
+from tfprune.errors import UsageError
 from tfprune.pruning.allocation import Target, allocate
 from tfprune.pruning.criteria import score
+from tfprune.pruning.graph import followers, leaf_layers, unwrapped
+from tfprune.pruning.loading import check_model, load_model
 from tfprune.pruning.masks import keep_largest
-from tfprune.pruning.prunable import (
-    Prunable,
-    describe,
-    is_graph,
-    kernels_of,
-    leaf_layers,
-    live_units,
-    origin,
-    prunables,
-    select,
-    unwrapped,
-)
-from tfprune.pruning.wrapper import PrunableLayer, select_kept
+from tfprune.pruning.prunable import Prunable, describe, kernels_of, live_units, prunables, select
+from tfprune.pruning.rebuild import rebuild
+from tfprune.pruning.wrapper import PrunableLayer
 
-_THIS_KERAS, _OTHER_KERAS = ("tf_keras", "Keras 3") if IS_TF_KERAS else ("Keras 3", "tf_keras")
-_SWITCH = (
-    "unset TF_USE_LEGACY_KERAS" if IS_TF_KERAS else "set TF_USE_LEGACY_KERAS=1"
-) + " before TensorFlow is imported"
-# What Keras, h5py and zipfile raise on files that are not what they should be.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+__all__ = [
+    "apply_masks",
+    "get_masks",
+    "layer_sparsities",
+    "load_model",
+    "prune",
+    "set_masks",
+    "strip",
+]
 
 
 def prune(
@@ -93,7 +73,7 @@ def prune(
         UsageError: an argument, or a model, that cannot be used.
         TfpruneError: weights that are NaN.
     """
-    _check_model(model)
+    check_model(model)
     if layer_sparsity is not None:
         layers = list(layer_sparsity) if layers is None else layers
         allocation = "explicit" if allocation == "global" and sparsity is None else allocation
@@ -102,7 +82,7 @@ def prune(
     masks = _choose(group, allocation, target, criterion, np.random.default_rng(seed))
     unready = [p.path for p in group if p.mask is None]
     if not in_place:
-        model = _rebuild(model, _wrapping(model, set(unready)))
+        model = rebuild(model, _wrapping(model, set(unready)))
     elif unready:
         raise UsageError(
             "in_place=True needs layers that are wrapped already: model = prune(model, 0.0) "
@@ -126,13 +106,13 @@ def strip(model: Any) -> Any:
     Raises:
         UsageError: no functional or sequential Keras model.
     """
-    _check_model(model)
+    check_model(model)
 
     def unwrap(layer: Any) -> Any:
         config = layer.plain_config() if isinstance(layer, PrunableLayer) else layer.get_config()
         return type(unwrapped(layer)).from_config(config)
 
-    return _rebuild(model, unwrap)
+    return rebuild(model, unwrap)
 
 
 def apply_masks(model: Any) -> Any:
@@ -199,73 +179,10 @@ def set_masks(model: Any, masks: Mapping[str, np.ndarray]) -> None:
     for path, wrapper in wrappers.items():
         wrapper.set_masks(given[path])
     paths = {id(wrapper): path for path, wrapper in wrappers.items()}
-    for norm, producer, alive in _followers(model):
+    for norm, producer, alive in _normed(model):
         if id(norm) in paths and id(producer) in paths:
             own = given[paths[id(norm)]]
             norm.set_masks({name: alive & own.get(name, True) for name in norm.masks})
-
-
-def load_model(path: str | os.PathLike[str], **kwargs: Any) -> Any:
-    """Keras's `load_model`, with tfprune's classes known and errors that name their cause.
-
-    Args:
-        path: a `.keras` or `.h5` file, or with tf_keras a SavedModel folder.
-        **kwargs: passed on (`custom_objects`, `compile`, ...).
-
-    Raises:
-        TfpruneError: the file is missing, damaged, of the other Keras, or needs classes that
-            were not given.
-    """
-    file = Path(path)
-    if not file.exists():
-        raise TfpruneError(f"there is no model at {str(file)!r}")
-    if file.is_dir() and not IS_TF_KERAS:
-        raise TfpruneError(
-            f"{str(file)!r} is a SavedModel folder, which Keras 3 does not read: {_SWITCH} "
-            "for tf_keras, or save the model as .keras"
-        )
-    try:
-        if zipfile.is_zipfile(file):
-            _check_version(file)
-        return keras.models.load_model(path, **kwargs)
-    except _UNREADABLE as error:
-        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise TfpruneError(f"cannot load a model from {str(file)!r}: {cause}") from error
-
-
-def _check_version(file: Path) -> None:
-    """Refuses a `.keras` file of the other Keras, whose format differs."""
-    with zipfile.ZipFile(file) as archive:
-        version = json.loads(archive.read("metadata.json"))["keras_version"]
-    if (int(version.split(".")[0]) < 3) != IS_TF_KERAS:
-        raise TfpruneError(
-            f"{str(file)!r} was written by {_OTHER_KERAS} ({version}) and TensorFlow works with "
-            f"{_THIS_KERAS} here: {_SWITCH}"
-        )
-
-
-def _check_model(model: Any) -> None:
-    """Raises unless it is a built functional or sequential model of this Keras."""
-    kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    if not isinstance(model, keras.Model):
-        bases = {base.__module__.split(".")[0] for base in type(model).__mro__}
-        if bases & {"keras", "tf_keras"}:
-            raise UsageError(
-                f"the model was made by {_OTHER_KERAS} and TensorFlow works with {_THIS_KERAS} "
-                f"here: make it with tf.keras, or {_SWITCH}. Received: {kind}"
-            )
-        raise UsageError(f"model must be a Keras model. Received: {kind}")
-    if not model.built:
-        raise UsageError(
-            "the model is not built yet and has no weights: call model.build(input_shape), or "
-            f"call it on data, first. Received: {model.name!r} of type {kind}"
-        )
-    if not is_graph(model):
-        raise UsageError(
-            "the layers of a subclassed model cannot be replaced from outside: make it with "
-            "keras.Sequential or keras.Model(inputs, outputs), or build it from "
-            f"tfprune.pruning.wrapper.PrunableLayer(layer). Received: {model.name!r} of type {kind}"
-        )
 
 
 def _choose(
@@ -306,7 +223,7 @@ def _wrapping(model: Any, paths: set[str]) -> Callable[[Any], Any]:
         for path, layer in leaf_layers(model)
         if path in paths or isinstance(layer, PrunableLayer)
     }
-    chosen |= {id(norm) for norm, producer, _ in _followers(model) if id(producer) in chosen}
+    chosen |= {id(norm) for norm, producer, _ in _normed(model) if id(producer) in chosen}
 
     def wrap(layer: Any) -> Any:
         if isinstance(layer, PrunableLayer):
@@ -315,70 +232,6 @@ def _wrapping(model: Any, paths: set[str]) -> Callable[[Any], Any]:
         return PrunableLayer(clone) if id(layer) in chosen else clone
 
     return wrap
-
-
-def _rebuild(model: Any, make_layer: Callable[[Any], Any]) -> Any:
-    """A copy of the model from `make_layer(layer)` for each layer, with all weights and masks."""
-    pairs: dict[int, tuple[Any, Any]] = {}
-
-    def copy(layer: Any) -> Any:
-        if id(layer) not in pairs:
-            pairs[id(layer)] = (layer, copy_model(layer) if is_graph(layer) else make(layer))
-        return pairs[id(layer)][1]
-
-    def make(layer: Any) -> Any:
-        try:
-            return make_layer(layer)
-        except (NotImplementedError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"layer {layer.name!r} cannot be copied: its get_config must give all arguments "
-                f"of its constructor. Received: {type(layer).__name__}, {error}"
-            ) from error
-
-    def copy_model(owner: Any) -> Any:
-        clone = keras.models.clone_model(owner, clone_function=copy)
-        if not owner.trainable:
-            clone.trainable = False
-        return clone
-
-    with _not_compiled(model):
-        clone = copy_model(model)
-    if not clone.built:
-        clone.build(model.input_shape)
-    for old, new in pairs.values():
-        # Operations of Keras 3 (x + y) are no layers and have no weights.
-        if is_graph(old) or not getattr(old, "weights", []):
-            continue
-        unwrapped(new).set_weights(unwrapped(old).get_weights())
-        if isinstance(old, PrunableLayer):
-            masks = {name: tf.convert_to_tensor(mask).numpy() for name, mask in old.masks.items()}
-            # Exactly zero in the copy, whatever was written to the original.
-            for name, mask in masks.items():
-                variable = getattr(unwrapped(new), name)
-                variable.assign(select_kept(mask, variable))
-            if isinstance(new, PrunableLayer):
-                new.set_masks(masks)
-    return clone
-
-
-@contextlib.contextmanager
-def _not_compiled(model: Any) -> Iterator[None]:
-    """Keeps Keras 3 from copying losses and optimizers, which need not be serializable."""
-    owners = [m for m in [model, *_nested(model)] if not IS_TF_KERAS and m.compiled]
-    try:
-        for owner in owners:
-            owner.compiled = False
-        yield
-    finally:
-        for owner in owners:
-            owner.compiled = True
-
-
-def _nested(model: Any) -> Iterator[Any]:
-    for layer in model.layers:
-        if is_graph(layer):
-            yield layer
-            yield from _nested(layer)
 
 
 def _wrappers(model: Any) -> dict[str, PrunableLayer]:
@@ -397,41 +250,11 @@ def _live_units_of(layer: Any) -> np.ndarray | None:
     return live_units(inner, kernels[0], tf.convert_to_tensor(mask).numpy())
 
 
-def _followers(model: Any) -> list[tuple[Any, Any, np.ndarray]]:
-    """(batch norm, producer, live units): it takes all the layer gives, and nothing else does.
-
-    Where the graph leaves a doubt (a shared layer, an output, another consumer), or the
-    batch norm has no scale to mask, it is left out: a batch norm kept is a unit kept, no error.
-    """
-    pairs = []
-    connections = _connections(model)
-    for producer, norm in connections:
-        inner = unwrapped(norm)
-        if not isinstance(inner, keras.layers.BatchNormalization) or inner.gamma is None:
-            continue
-        givers = [p for p, c in connections if c is norm]
-        takers = [c for p, c in connections if p is producer]
-        if len(givers) != 1 or len(takers) != 1 or not kernels_of(unwrapped(producer)):
-            continue
+def _normed(model: Any) -> list[tuple[Any, Any, np.ndarray]]:
+    """(batch norm, producer, live units) where the units of a layer are those of its follower."""
+    found = []
+    for norm, producer in followers(model):
         alive = _live_units_of(producer)
-        if alive is not None and alive.shape == tuple(inner.gamma.shape):
-            pairs.append((norm, producer, alive))
-    return pairs
-
-
-def _connections(model: Any) -> list[tuple[Any, Any]]:
-    """(producer, consumer) of each call, nested models included; None consumes the outputs."""
-    found: list[tuple[Any, Any]] = []
-    for owner in [model, *_nested(model)]:
-        found.extend((origin(tensor)[0], None) for tensor in owner.outputs)
-        pending, seen = list(owner.outputs), set()
-        while pending:
-            tensor = pending.pop()
-            call = (id(tensor._keras_history[0]), tensor._keras_history[1])
-            if call in seen:
-                continue
-            seen.add(call)
-            consumer, inputs = origin(tensor)
-            found.extend((origin(t)[0], consumer) for t in inputs)
-            pending.extend(inputs)
+        if alive is not None and alive.shape == tuple(unwrapped(norm).gamma.shape):
+            found.append((norm, producer, alive))
     return found

@@ -87,7 +87,11 @@ _CONTRACT = (
 
 _ADDITIONAL = (
     Key("control_history", "history", "retraining of the control by epoch"),
-    Key("protected_layers", "texts", "layers left with a single weight, which the last-weight rule keeps"),
+    Key(
+        "protected_layers",
+        "texts",
+        "layers left with a single weight, which the last-weight rule keeps",
+    ),
     Key("dense_history", "history", "dense training by epoch"),
     Key("deterministic", "flag", "whether a rerun is equal to the bit"),
     Key("retrain_epochs", "count", "epochs of retraining asked for"),

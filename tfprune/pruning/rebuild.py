@@ -1,0 +1,82 @@
+"""A copy of a model, with other layers in the place of its own and all weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tfprune.backend import IS_TF_KERAS, keras, tf
+from tfprune.errors import UsageError
+from tfprune.pruning.graph import is_graph, nested_models, unwrapped
+from tfprune.pruning.wrapper import PrunableLayer, select_kept
+
+
+def rebuild(model: Any, make_layer: Callable[[Any], Any]) -> Any:
+    """A copy of the model from `make_layer(layer)` for each layer, with all weights and masks.
+
+    Args:
+        model: a functional or sequential model, nested or not. It is not changed.
+        make_layer: gives a new layer, not built, for each layer that is no model: the same
+            one, wrapped, or out of its wrapper. A shared layer is made once and shared again.
+
+    Returns:
+        A new model, not compiled, with the same graph. Where a layer was wrapped its removed
+        weights are exactly +0.0, whether or not the new layer is wrapped and has the masks.
+
+    Raises:
+        UsageError: a layer that cannot be made, by name.
+    """
+    pairs: dict[int, tuple[Any, Any]] = {}
+
+    def copy(layer: Any) -> Any:
+        if id(layer) not in pairs:
+            pairs[id(layer)] = (layer, copy_model(layer) if is_graph(layer) else make(layer))
+        return pairs[id(layer)][1]
+
+    def make(layer: Any) -> Any:
+        try:
+            return make_layer(layer)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"layer {layer.name!r} cannot be copied: its get_config must give all arguments "
+                f"of its constructor. Received: {type(layer).__name__}, {error}"
+            ) from error
+
+    def copy_model(owner: Any) -> Any:
+        clone = keras.models.clone_model(owner, clone_function=copy)
+        if not owner.trainable:
+            clone.trainable = False
+        return clone
+
+    with _not_compiled(model):
+        clone = copy_model(model)
+    if not clone.built:
+        clone.build(model.input_shape)
+    for old, new in pairs.values():
+        # Operations of Keras 3 (x + y) are no layers and have no weights.
+        if is_graph(old) or not getattr(old, "weights", []):
+            continue
+        unwrapped(new).set_weights(unwrapped(old).get_weights())
+        if isinstance(old, PrunableLayer):
+            masks = {name: tf.convert_to_tensor(mask).numpy() for name, mask in old.masks.items()}
+            # Exactly zero in the copy, whatever was written to the original.
+            for name, mask in masks.items():
+                variable = getattr(unwrapped(new), name)
+                variable.assign(select_kept(mask, variable))
+            if isinstance(new, PrunableLayer):
+                new.set_masks(masks)
+    return clone
+
+
+@contextlib.contextmanager
+def _not_compiled(model: Any) -> Iterator[None]:
+    """Keeps Keras 3 from copying losses and optimizers, which need not be serializable."""
+    owners = [m for m in [model, *nested_models(model)] if not IS_TF_KERAS and m.compiled]
+    try:
+        for owner in owners:
+            owner.compiled = False
+        yield
+    finally:
+        for owner in owners:
+            owner.compiled = True

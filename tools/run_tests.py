@@ -1,0 +1,44 @@
+"""Runs the tests under both Kerases, side by side, each in its own process.
+
+    python tools/run_tests.py [pytest arguments]
+
+Keras 3 runs them all; tf_keras those that touch Keras. With arguments both run exactly
+what they name. Exits 0 only if both passed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+#: What depends on the Keras at work.
+BOTH = ("tests/export", "tests/models", "tests/pruning", "tests/training", "tests/test_readme.py")
+
+
+def main(arguments: list[str]) -> int:
+    runs = {"Keras 3": ("0", arguments), "tf_keras": ("1", arguments or list(BOTH))}
+    started = []
+    for name, (legacy, chosen) in runs.items():
+        output = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (read after the process ends)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *chosen],
+            cwd=ROOT,
+            env=os.environ | {"TF_USE_LEGACY_KERAS": legacy, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        started.append((name, process, output))
+    failed = 0
+    for name, process, output in started:
+        failed += process.wait() != 0
+        output.seek(0)
+        print(f"== {name}\n{output.read()}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,6 @@
 """The README's code runs as it stands, its commands name what exists."""
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -31,7 +32,7 @@ def test_the_python_blocks_run_in_order(tmp_path):
 def test_the_commands_name_modules_and_files_that_exist(block):
     for line in block.splitlines():
         words = shlex.split(line, comments=True)
-        for before, word in zip(words, words[1:], strict=False):
+        for before, word in itertools.pairwise(words):
             if before == "-m" and word.startswith("tfprune"):
                 assert (ROOT / word.replace(".", "/")).with_suffix(".py").is_file(), word
         for word in words:

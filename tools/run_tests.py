@@ -16,7 +16,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What depends on the Keras at work.
-BOTH = ("tests/export", "tests/models", "tests/pruning", "tests/training", "tests/test_readme.py")
+BOTH = (
+    "tests/export",
+    "tests/models",
+    "tests/pruning",
+    "tests/training",
+    "tests/test_readme.py",
+    "tests/test_setting.py",
+)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,89 @@
+import pytest
+
+from tfprune.backend import keras
+from tfprune.config import Config
+from tfprune.errors import TfpruneError
+from tfprune.setting import Setting
+
+
+def setting(**flags):
+    return Setting(Config(dry_run=True, **flags))
+
+
+def test_runs_that_differ_in_pruning_share_the_dense_model_and_the_control():
+    one, other = setting(group="fc", sparsity=0.9), setting(group="conv", sparsity=0.5)
+    assert one.dense_mark == other.dense_mark and one.control_mark == other.control_mark
+    assert one.prune_mark != other.prune_mark and one.retrain_mark != other.retrain_mark
+
+
+@pytest.mark.parametrize(
+    ("flags", "changed"),
+    [
+        ({"name": "x", "threads": 1, "progress": False}, []),
+        ({"retrain_epochs": 3}, ["control", "retrain"]),
+        ({"criterion": "random"}, ["prune", "retrain"]),
+        ({"epochs": 3}, ["dense", "control", "prune", "retrain"]),
+        ({"seed": 1}, ["dense", "control", "prune", "retrain"]),
+        ({"augment_shift": 1}, ["dense", "control", "prune", "retrain"]),
+        ({"image_size": 20}, ["dense", "control", "prune", "retrain"]),
+        ({"validation_fraction": 0.1}, ["dense", "control", "prune", "retrain"]),
+    ],
+)
+def test_a_flag_marks_its_stage_and_those_after_it(flags, changed):
+    before, after = setting(), setting(**flags)
+    stages = ("dense", "control", "prune", "retrain")
+    assert [s for s in stages if marks(before)[s] != marks(after)[s]] == changed
+
+
+def marks(setting):
+    return {
+        "dense": setting.dense_mark,
+        "control": setting.control_mark,
+        "prune": setting.prune_mark,
+        "retrain": setting.retrain_mark,
+    }
+
+
+def test_what_retraining_leaves_open_is_as_in_dense_training():
+    plan = setting(batch_size=16, learning_rate=0.5).retrain_plan("retrain")
+    assert (plan.batch_size, plan.rate.first) == (16, 0.5)
+    plan = setting(retrain_batch_size=8, retrain_learning_rate=0.25).retrain_plan("retrain")
+    assert (plan.batch_size, plan.rate.first) == (8, 0.25)
+    assert setting(model="alexnet", dropout=0.2).retrain_flags["retrain_dropout"] == 0.2
+    flags = setting(model="alexnet", dropout=0.2, retrain_dropout=0.1).retrain_flags
+    assert flags["retrain_dropout"] == 0.1
+
+
+def test_control_and_retraining_draw_the_same_batches_and_dense_training_others():
+    here = setting()
+    assert here.retrain_plan("control").draws == here.retrain_plan("retrain").draws
+    assert here.dense_plan().draws != here.retrain_plan("retrain").draws
+
+
+def test_when_tuning_the_held_out_images_judge():
+    tuning = setting(validation_fraction=0.25)
+    assert tuning.judged_by == "validation_accuracy"
+    assert tuning.judging_split is tuning.dataset.validation
+    result = tuning.evaluator(tuning.new_model())()
+    assert result["test_accuracy"] is None and 0 <= result["validation_accuracy"] <= 1
+
+
+def test_the_same_seed_gives_the_same_fresh_weights():
+    one, two, other = setting().new_model(), setting().new_model(), setting(seed=1).new_model()
+    assert all((a == b).all() for a, b in zip(one.get_weights(), two.get_weights(), strict=True))
+    assert (one.get_weights()[0] != other.get_weights()[0]).any()
+
+
+def test_a_users_model_is_marked_by_its_bytes_and_must_fit(tmp_path):
+    path = tmp_path / "mine.keras"
+    image = keras.Input((28, 28, 1))
+    body = keras.layers.Flatten()(image)
+    keras.Model(image, keras.layers.Dense(10)(body)).save(path)
+    first = setting(model=str(path)).dense_mark
+    assert setting(model=str(path)).dense_mark == first
+    keras.Model(image, keras.layers.Dense(10)(body)).save(path)
+    assert setting(model=str(path)).dense_mark != first
+    assert setting(model=str(path), epochs=3).dense_mark == setting(model=str(path)).dense_mark
+    keras.Model(image, keras.layers.Dense(9)(body)).save(path)
+    with pytest.raises(TfpruneError, match="10 classes"):
+        setting(model=str(path))

@@ -133,7 +133,12 @@ class Config:
     )
     exclude_layers: tuple[str, ...] = _flag((), "Layers of the group to keep dense.", "prune")
     sparsity: float = _flag(
-        0.9, "Fraction of the group's weights to remove; 0: train only.", "prune", low=0, below=1
+        0.9,
+        "Fraction of the group's weights to remove; 0: train only. With --layer_sparsity or "
+        "--stddev_quality, which decide, only what tables call the target.",
+        "prune",
+        low=0,
+        below=1,
     )
     allocation: str = _flag(
         "global",

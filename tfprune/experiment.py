@@ -73,10 +73,9 @@ def prune_arguments(config: Config) -> dict[str, Any]:
     """The arguments of `tfprune.prune` that the flags stand for."""
     explicit = config.allocation == "explicit"
     by_quality = config.stddev_quality > 0
-    names = config.group.split(",")
     return {
         "sparsity": None if explicit or by_quality else config.sparsity,
-        "layers": names[0] if len(names) == 1 else names,
+        "layers": config.group.split(","),
         "exclude": config.exclude_layers,
         "allocation": config.allocation,
         "layer_sparsity": config.sparsity_by_layer() or None,
@@ -116,7 +115,7 @@ class Experiment:
         self.baseline = RunDir(
             Path(self.config.runs_dir)
             / "baselines"
-            / f"{self.config.network}-{self.config.dataset}-seed{self.config.seed}"
+            / f"{self.config.network}-{setting.dataset_label}-seed{self.config.seed}"
             f"-{setting.dense_mark[:8]}"
         )
         self.summary: dict[str, Any] = empty_summary() | _identity(self.config)
@@ -243,6 +242,8 @@ class Experiment:
         self.summary["first_test_accuracy"] = held["test_accuracy"]
         self.summary["protected_layers"] = [layer.name for layer in layers if layer.kept == 1]
         self.summary |= layer_figures(model)
+        if self.config.stddev_quality:  # then the target is what the quality gives
+            self.summary["target_sparsity"] = round(self.summary["group_sparsity"], 4)
         _LOG.info("first test, before retraining: %.4f", held[setting.judged_by])
         self._write("running")
         return model

@@ -171,6 +171,11 @@ class Setting:
         )
 
     @property
+    def dataset_label(self) -> str:
+        """The data set's name as a part of a file name (`a/b:1.0.0` is `a+b+1.0.0`)."""
+        return self.config.dataset.replace("/", "+").replace(":", "+")
+
+    @property
     def judged_by(self) -> str:
         """Key of the accuracies of this run: `validation_accuracy` when tuning."""
         return "validation_accuracy" if self.dataset.validation else "test_accuracy"

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def configs(network: str, published: bool) -> list[Path]:
     folder = ROOT / "configs" / ("published" if published else "")
     # The dense baseline first: the others share it.
-    found = sorted(folder.glob(f"{network}_*.cfg"), key=lambda path: "dense" not in path.name)
+    found = sorted(folder.glob(f"{network}_*.cfg"), key=lambda p: ("dense" not in p.name, p.name))
     return [path for path in found if not path.name.endswith("_base.cfg")]
 
 

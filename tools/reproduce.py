@@ -18,6 +18,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tfprune.flags import parse
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -70,7 +72,8 @@ def main() -> int:
                 for seed in options.seeds.split(",")
             ]
             failed = [job.result() for job in waiting if job.result()]
-    out = ROOT / "results" / options.network
+    model = parse([f"--flagfile={configs(options.network, False)[0]}"]).model
+    out = ROOT / "results" / model
     names = [path.stem for p in (False, True) for path in configs(options.network, p)]
     folders = [
         folder

@@ -11,18 +11,37 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 
 #: From the bottom up; a module imports from rooms on its own level or earlier in this list.
 ROOMS = [
-    {"errors", "quiet", "atomic", "backend", "machine", "flagfile", "logs", "command", ""},
+    {
+        "errors",
+        "quiet",
+        "atomic",
+        "backend",
+        "keras_line",
+        "machine",
+        "flagfile",
+        "logs",
+        "command",
+        "",
+    },
     {"data", "models", "pruning", "reporting"},
     {"config", "run_dir"},
     {"flags"},
-    {"export"},
+    {"export", "compression"},
     {"figures"},
     {"setting", "training"},
-    {"experiment", "report", "verify"},
+    {"experiment", "report", "verify", "compress", "decompress"},
     {"main"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+#: What knows arrays only: neither TensorFlow nor Keras nor flags.
 PURE = ["pruning/allocation.py", "pruning/criteria.py", "pruning/masks.py"]
+PURE += [
+    f"compression/{name}.py"
+    for name in (
+        *("byte_reader", "codebook", "coders", "container", "context", "huffman", "paper"),
+        *("range_coder", "relative_index", "significance", "stages", "tensor", "value_groups"),
+    )
+]
 
 
 def module_of(path):
@@ -87,6 +106,8 @@ def test_tensorflow_enters_at_one_place():
         "tfprune.main",
         "tfprune.report",
         "tfprune.verify",
+        "tfprune.compress",
+        "tfprune.decompress",
         *("tfprune." + name.removesuffix(".py").replace("/", ".") for name in PURE),
     ],
 )

@@ -12,6 +12,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfprune.compression.artifact import load_compressed, save_compressed
+    from tfprune.compression.sharing import share_weights
     from tfprune.export.audit import audit
     from tfprune.export.tflite import export_tflite
     from tfprune.pruning.pruner import apply_masks, layer_sparsities, load_model, prune, strip
@@ -22,8 +24,11 @@ _HOMES = {
     "audit": "tfprune.export.audit",
     "export_tflite": "tfprune.export.tflite",
     "layer_sparsities": "tfprune.pruning.pruner",
+    "load_compressed": "tfprune.compression.artifact",
     "load_model": "tfprune.pruning.pruner",
     "prune": "tfprune.pruning.pruner",
+    "save_compressed": "tfprune.compression.artifact",
+    "share_weights": "tfprune.compression.sharing",
     "strip": "tfprune.pruning.pruner",
 }
 
@@ -32,8 +37,11 @@ __all__ = [
     "audit",
     "export_tflite",
     "layer_sparsities",
+    "load_compressed",
     "load_model",
     "prune",
+    "save_compressed",
+    "share_weights",
     "strip",
 ]
 

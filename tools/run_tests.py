@@ -17,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 #: What depends on the Keras at work.
 BOTH = (
+    "tests/compression",
+    "tests/test_compress.py",
     "tests/export",
     "tests/models",
     "tests/pruning",

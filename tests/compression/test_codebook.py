@@ -1,0 +1,149 @@
+"""Weight sharing: against a slow reference, by hand, and its gradient."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfprune.compression.codebook import INITIALISATIONS, centroid_gradients, share
+from tfprune.errors import UsageError
+
+
+def slow_lloyd(weights, centroids):
+    """Lloyd's algorithm as a textbook has it: all distances, the lower centroid of two equal."""
+    weights = weights.astype(np.float64)
+    nearest = None
+    while True:
+        distances = np.abs(weights[:, None] - centroids[None, :])
+        new = distances.argmin(axis=1)
+        if nearest is not None and np.array_equal(new, nearest):
+            return centroids, nearest
+        nearest = new
+        for k in range(len(centroids)):
+            if (nearest == k).any():
+                centroids[k] = weights[nearest == k].mean()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_clusters_are_those_of_a_slow_reference(bits, seed):
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=500).astype(np.float32)
+    start = np.linspace(float(weights.min()), float(weights.max()), 2**bits)
+    expected, nearest = slow_lloyd(weights, start)
+    centroids, indices = share(weights, bits)
+    np.testing.assert_allclose(centroids[indices], expected[nearest], rtol=1e-6)
+    assert len(centroids) == len(np.unique(nearest))
+
+
+def test_by_hand():
+    # Linear start at -1, 5/3, 13/3, 7 for 2 bits: clusters {-1, 0.25}, {2}, {4, 5}, {6, 7}.
+    weights = np.array([7, -1, 4, 6, 0.25, 2, 5], np.float32)
+    centroids, indices = share(weights, 2)
+    assert centroids.tolist() == [-0.375, 2, 4.5, 6.5]
+    assert indices.tolist() == [3, 0, 2, 3, 0, 1, 2]
+
+
+def test_halfway_belongs_to_the_lower_centroid():
+    # Start at 1 and 9; 5 is halfway.
+    centroids, indices = share(np.array([1, 5, 9], np.float32), 1)
+    assert indices.tolist() == [0, 0, 1] and centroids.tolist() == [3, 9]
+
+
+@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+def test_few_different_weights_are_exact(initialisation):
+    weights = np.array([3, -2, 3, 0.1, -2], np.float32)
+    centroids, indices = share(weights, 2, initialisation=initialisation)
+    assert centroids.dtype == np.float32 and indices.dtype == np.int32
+    assert centroids.tolist() == [-2, np.float32(0.1), 3]
+    assert np.array_equal(centroids[indices], weights)
+
+
+def test_kept_stays_kept_where_a_mean_is_zero():
+    # One cluster {-3, -1, 1, 3} beside a far one: its mean is 0, +1 is nearest to it.
+    weights = np.array([-3, -1, 1, 3, 100, 101], np.float32)
+    centroids, indices = share(weights, 1)
+    assert centroids.tolist() == [1, 100.5] and indices.tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_the_initialisations_differ_where_weights_are_uneven():
+    rng = np.random.default_rng(0)
+    weights = np.concatenate([rng.normal(0, 0.01, 10_000), rng.normal(0, 1, 50)])
+    weights = weights.astype(np.float32)
+    found = {name: share(weights, 3, initialisation=name)[0] for name in INITIALISATIONS}
+    # As in the paper's section 3.2, linear keeps centroids for the few large weights.
+    assert np.abs(found["linear"]).max() > np.abs(found["density"]).max()
+    again = share(weights, 3, initialisation="random", seed=0)[0]
+    assert np.array_equal(found["random"], again)
+    assert not np.array_equal(share(weights, 3, initialisation="random", seed=1)[0], again)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(0, 300),
+    bits=st.integers(1, 5),
+    initialisation=st.sampled_from(INITIALISATIONS),
+    scale=st.sampled_from([1e-42, 1e-6, 1.0, 1e30]),
+)
+@settings(max_examples=80, deadline=None)
+def test_properties(seed, count, bits, initialisation, scale):
+    rng = np.random.default_rng(seed)
+    weights = (rng.standard_cauchy(count).clip(-100, 100) * scale).astype(np.float32)
+    weights = weights[weights != 0]
+    centroids, indices = share(weights, bits, initialisation=initialisation, seed=seed)
+    assert len(centroids) <= 2**bits and len(indices) == len(weights)
+    assert (np.diff(centroids) > 0).all() and centroids.all()
+    assert set(indices.tolist()) == set(range(len(centroids)))
+    # Clusters are intervals: a larger weight never has a smaller centroid.
+    assert (np.diff(indices[np.argsort(weights, kind="stable")]) >= 0).all()
+
+
+#: Figure 3 of Deep Compression: weights, the cluster of each, and gradients.
+WEIGHTS = [
+    *(2.09, -0.98, 1.48, 0.09, 0.05, -0.14, -1.08, 2.12),
+    *(-0.91, 1.92, 0, -1.03, 1.87, 0, 1.53, 1.49),
+]
+CLUSTERS = [3, 0, 2, 1, 1, 1, 0, 3, 0, 3, 1, 0, 3, 1, 2, 2]
+GRADIENTS = [
+    *(-0.03, -0.01, 0.03, 0.02, -0.01, 0.01, -0.02, 0.12),
+    *(-0.01, 0.02, 0.04, 0.01, -0.07, -0.02, 0.01, -0.02),
+]
+
+
+def test_the_clusters_of_the_papers_figure():
+    weights, clusters = np.array(WEIGHTS, np.float32), np.array(CLUSTERS)
+    kept = weights != 0
+    centroids, indices = share(weights[kept], 2)
+    np.testing.assert_allclose(centroids, [-1, 0, 1.5, 2], atol=1e-6)
+    assert centroids.all() and np.array_equal(indices, clusters[kept])
+
+
+def test_the_gradients_of_the_papers_figure():
+    found = centroid_gradients(np.array(GRADIENTS), np.array(CLUSTERS), 5)
+    np.testing.assert_allclose(found, [-0.03, 0.04, 0.02, 0.04, 0], atol=1e-7)
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0], 0), "from 1 to 12. Received: 0"),
+        (([1.0], 13), "Received: 13"),
+        (([1.0], 2.5), "Received: 2.5"),
+        (([0.0, 1.0], 2), "1 zero"),
+        (([np.nan, np.inf, 1], 2), "2 not finite"),
+        (([[1.0]], 2), r"shape \(1, 1\)"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        share(np.asarray(arguments[0], np.float32), arguments[1])
+
+
+def test_unknown_initialisation_and_foreign_gradients_are_refused():
+    with pytest.raises(UsageError, match=r"one of linear, density, random. Received: 'k'"):
+        share(np.ones(3, np.float32), 2, initialisation="k")
+    with pytest.raises(UsageError, match="flat arrays of one length"):
+        centroid_gradients(np.ones(3), np.zeros(2, int), 1)
+    with pytest.raises(UsageError, match=r"from 0 to 0. Received: 0 to 1"):
+        centroid_gradients(np.ones(2), np.array([0, 1]), 1)

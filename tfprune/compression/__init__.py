@@ -1,0 +1,1 @@
+"""Weight sharing, the coders of what is left, and the `.tfprune` file they are kept in."""

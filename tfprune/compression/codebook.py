@@ -1,0 +1,166 @@
+"""Weight sharing: the kept weights of a layer, each replaced by one of a few values.
+
+Deep Compression (Han et al. 2016, section 3): k-means over the kept weights of a layer
+minimises sum_i |w_i - c_a(i)|^2. On a line the clusters are intervals, so a Lloyd iteration
+over sorted weights is a binary search of the k - 1 midpoints and a difference of prefix
+sums: its cost does not grow with the number of weights beyond the logarithm.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfprune.errors import UsageError
+
+#: How k-means starts, the paper's best first (its section 3.2 and figure 4).
+INITIALISATIONS = ("linear", "density", "random")
+
+#: Bits of a codebook index.
+SHARE_BITS = range(1, 13)
+
+# A bound against cycling in the last digit; on real layers some tens to hundreds suffice.
+_MAX_ITERATIONS = 10_000
+
+
+def share(
+    weights: np.ndarray, bits: int, *, initialisation: str = "linear", seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """One-dimensional k-means of kept weights with k <= 2^bits centroids.
+
+    Lloyd's algorithm from the given start until no weight changes its cluster. A weight
+    halfway between two centroids belongs to the lower one; clusters that are empty at the
+    end are dropped. No more than 2^bits different weights are their own centroids, exactly.
+
+    Kept stays kept: no centroid is zero. Where the mean of a cluster is zero in float32 (its
+    members lie on both sides), the member nearest zero takes its place, the positive one of
+    two.
+
+    Args:
+        weights: (n,) kept weights: finite, none of them zero.
+        bits: of an index, 1 to 12. The paper takes 8 for convolutions and 5 for fully
+            connected layers.
+        initialisation: "linear" (evenly from the smallest to the largest weight), "density"
+            (evenly in the cumulative distribution), or "random" (weights drawn by `seed`).
+        seed: for "random".
+
+    Returns:
+        centroids: (k,) float32, ascending, different from each other and from zero.
+        indices: (n,) int32 into the centroids.
+
+    Raises:
+        UsageError: bits or initialisation out of range; a weight that is zero or not finite.
+    """
+    if bits not in SHARE_BITS:
+        raise UsageError(
+            f"bits of a codebook must be a whole number from {SHARE_BITS[0]} to "
+            f"{SHARE_BITS[-1]}. Received: {bits!r}"
+        )
+    if initialisation not in INITIALISATIONS:
+        raise UsageError(
+            f"initialisation must be one of {', '.join(INITIALISATIONS)}. "
+            f"Received: {initialisation!r}"
+        )
+    weights = np.asarray(weights, np.float32)
+    if weights.ndim != 1 or not np.isfinite(weights).all() or not weights.all():
+        raise UsageError(
+            "weights to share must be a flat array of finite numbers other than zero. "
+            f"Received: shape {weights.shape}, "
+            f"{np.count_nonzero(~np.isfinite(weights))} not finite, "
+            f"{weights.size - np.count_nonzero(weights)} zero"
+        )
+    if not weights.size:
+        return np.zeros(0, np.float32), np.zeros(0, np.int32)
+    ordered = np.sort(weights)
+    different = ordered[np.flatnonzero(np.diff(ordered, prepend=np.float32(np.nan)) != 0)]
+    if len(different) <= 2**bits:
+        return different, np.searchsorted(different, weights).astype(np.int32)
+    start = _start(ordered, different, 2**bits, initialisation, seed)
+    cuts, means = _lloyd(ordered.astype(np.float64), start)
+    filled = np.diff(cuts) > 0
+    centroids, merged = np.unique(
+        _nonzero(means.astype(np.float32), cuts, ordered)[filled], return_inverse=True
+    )
+    # The last weight of each cluster but the last one bounds it.
+    upper = ordered[cuts[1:][filled] - 1][:-1]
+    return centroids, merged[np.searchsorted(upper, weights)].astype(np.int32)
+
+
+def centroid_gradients(gradients: np.ndarray, indices: np.ndarray, count: int) -> np.ndarray:
+    """Gradient of each centroid: dL/dC_k = sum_ij dL/dW_ij [I_ij = k].
+
+    Deep Compression, equation 3 and figure 3: with it shared weights are fine-tuned.
+
+    Args:
+        gradients: (n,) of the loss with respect to the kept weights.
+        indices: (n,) centroid of each weight.
+        count: number of centroids.
+
+    Returns:
+        (count,) float32, summed in float64; 0 for a centroid without members.
+
+    Raises:
+        UsageError: shapes that differ, or an index that is no centroid's.
+    """
+    gradients, indices = np.asarray(gradients), np.asarray(indices)
+    if gradients.shape != indices.shape or gradients.ndim != 1:
+        raise UsageError(
+            "gradients and indices must be flat arrays of one length. "
+            f"Received: {gradients.shape} and {indices.shape}"
+        )
+    if indices.size and not 0 <= indices.min() <= indices.max() < count:
+        raise UsageError(
+            f"indices must be from 0 to {count - 1}. Received: {indices.min()} to {indices.max()}"
+        )
+    sums = np.bincount(indices, weights=gradients, minlength=count)
+    return sums.astype(np.float32)
+
+
+def _start(
+    ordered: np.ndarray, different: np.ndarray, count: int, initialisation: str, seed: int
+) -> np.ndarray:
+    """The first centroids, (count,) float64, ascending."""
+    if initialisation == "linear":
+        return np.linspace(float(ordered[0]), float(ordered[-1]), count)
+    if initialisation == "density":
+        # The middle of each of `count` equal parts of the distribution.
+        middles = (2 * np.arange(count) + 1) * len(ordered) // (2 * count)
+        return ordered[middles].astype(np.float64)
+    drawn = np.random.default_rng(seed).choice(different, count, replace=False)
+    return np.sort(drawn).astype(np.float64)
+
+
+def _lloyd(ordered: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Iterates until the clusters stay.
+
+    Args:
+        ordered: (n,) float64 weights, ascending.
+        centroids: (k,) float64, ascending.
+
+    Returns:
+        cuts: (k + 1,), cluster j being ordered[cuts[j] : cuts[j + 1]].
+        means: (k,) float64; that of an empty cluster is its last centroid.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    cuts = np.zeros(len(centroids) + 1, np.int64)
+    for _ in range(_MAX_ITERATIONS):
+        midpoints = (centroids[:-1] + centroids[1:]) / 2
+        inner = np.searchsorted(ordered, midpoints, side="right")
+        new_cuts = np.concatenate([[0], inner, [len(ordered)]])
+        if np.array_equal(new_cuts, cuts):
+            break
+        cuts = new_cuts
+        sizes = np.diff(cuts)
+        centroids = np.where(sizes > 0, np.diff(sums[cuts]) / np.maximum(sizes, 1), centroids)
+        # Rounding of the sums may not put a mean outside its cluster.
+        first = ordered[np.minimum(cuts[:-1], len(ordered) - 1)]
+        last = ordered[np.maximum(cuts[1:] - 1, 0)]
+        centroids = np.where(sizes > 0, np.clip(centroids, first, last), centroids)
+    return cuts, centroids
+
+
+def _nonzero(means: np.ndarray, cuts: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Puts the member nearest zero in the place of a mean that is zero."""
+    for cluster in np.flatnonzero((means == 0) & (np.diff(cuts) > 0)):
+        members = ordered[cuts[cluster] : cuts[cluster + 1]][::-1]
+        means[cluster] = members[np.argmin(np.abs(members))]
+    return means

@@ -1,0 +1,115 @@
+"""The coder `context`: a range coder that learns from rows, columns and what came before.
+
+Bytes of a tensor (numbers as in `byte_reader`):
+
+    kept        number    weights kept
+    entries     number    of the codebook; 0: values are plain float32
+    codebook    4 bytes each, little-endian float32
+    contexts    1 byte    bits 0-1 the mode of `significance`; bits 2-3 what values are
+                          grouped by (`value_groups`); bits 4-5 log2 of the number of groups
+    words       4 bytes each, to the end: the range coder's
+
+and no more than the first three where nothing is kept. The range coder holds the positions;
+for plain float32 the smallest and largest exponent (uniform in 256 symbols each); the group
+of each line (uniform); the symbols of the values, group after group (adaptive); and for plain
+float32 the upper 12 and then the lower 11 bits of each mantissa (uniform). The symbol of a
+value is its codebook index, or with exponents e from a to b and the sign s (1 negative)
+s (b - a + 1) + e - a.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfprune.compression.byte_reader import ByteReader, number_bytes
+from tfprune.compression.range_coder import RangeDecoder, RangeEncoder
+from tfprune.compression.significance import best_mode, decode_positions, encode_positions
+from tfprune.compression.tensor import SparseTensor, read_codebook
+from tfprune.compression.value_groups import COLUMNS, NOTHING, best_groups, lines_of
+
+# A float32 is a sign, an exponent, and a mantissa coded in two parts.
+_EXPONENTS = 1 << 8
+_HIGH, _LOW = 12, 11
+
+
+def encode(tensor: SparseTensor) -> bytes:
+    """Codes a tensor; see the module for the bytes."""
+    codebook = np.zeros(0, np.float32) if tensor.codebook is None else tensor.codebook
+    head = number_bytes(tensor.kept) + number_bytes(len(codebook))
+    head += codebook.astype("<f4").tobytes()
+    if not tensor.kept:
+        return head
+    encoder = RangeEncoder()
+    mode = best_mode(tensor.positions, tensor.matrix_shape)
+    encode_positions(encoder, tensor.positions, tensor.matrix_shape, mode)
+    symbols, alphabet = tensor.values, len(codebook)
+    bits = tensor.values.view(np.uint32)
+    if tensor.codebook is None:
+        exponents = (bits >> (_HIGH + _LOW) & (_EXPONENTS - 1)).astype(np.int32)
+        first, last = int(exponents.min()), int(exponents.max())
+        encoder.uniform(np.array([first, last]), _EXPONENTS)
+        span = last - first + 1
+        symbols, alphabet = (bits >> 31).astype(np.int32) * span + exponents - first, 2 * span
+    groups = best_groups(tensor, symbols, alphabet)
+    lines, _ = lines_of(tensor.positions, tensor.matrix_shape[1], groups.by)
+    if groups.depth:
+        encoder.uniform(groups.of_line, 1 << groups.depth)
+    group_of = groups.of_line[lines]
+    for group in range(1 << groups.depth):
+        encoder.adaptive(symbols[group_of == group], alphabet)
+    if tensor.codebook is None:
+        encoder.uniform(bits >> _LOW & ((1 << _HIGH) - 1), 1 << _HIGH)
+        encoder.uniform(bits & ((1 << _LOW) - 1), 1 << _LOW)
+    contexts = mode | groups.by << 2 | groups.depth << 4
+    return head + bytes([contexts]) + encoder.to_bytes()
+
+
+def decode(reader: ByteReader, shape: tuple[int, ...]) -> SparseTensor:
+    """Reads what `encode` wrote.
+
+    Args:
+        reader: all that is left of it is the tensor's.
+        shape: of the tensor, which the caller has found possible.
+
+    Raises:
+        TfpruneError: bytes that `encode` does not write. Damage that turns into other symbols
+            is found by the checksum of the file alone.
+    """
+    empty = SparseTensor(shape, np.zeros(0, np.int64), np.zeros(0, np.float32))
+    kept = reader.number(at_most=empty.size)
+    codebook = read_codebook(reader)
+    if not kept:
+        reader.end()
+        return empty
+    contexts = reader.byte()
+    mode, by, depth = contexts & 3, contexts >> 2 & 3, contexts >> 4
+    if by > COLUMNS or depth > 3 or (depth == 0) != (by == NOTHING):
+        raise reader.damaged(f"contexts {contexts} that do not exist")
+    decoder = RangeDecoder(reader)
+    rows, columns = empty.matrix_shape
+    positions = decode_positions(decoder, reader, kept, (rows, columns), mode)
+    first = span = 0
+    alphabet = 0 if codebook is None else len(codebook)
+    if codebook is None:
+        first, last = decoder.uniform(2, _EXPONENTS).tolist()
+        span = last - first + 1
+        if span < 1:
+            raise reader.damaged(f"exponents from {first} to {last}")
+        alphabet = 2 * span
+    lines, count = lines_of(positions, columns, by)
+    of_line = decoder.uniform(count, 1 << depth) if depth else np.zeros(1, np.int32)
+    group_of = of_line[lines]
+    symbols = np.zeros(kept, np.int32)
+    for group in range(1 << depth):
+        members = group_of == group
+        symbols[members] = decoder.adaptive(int(np.count_nonzero(members)), alphabet)
+    if codebook is not None:
+        decoder.end()
+        return SparseTensor(shape, positions, symbols, codebook)
+    high = decoder.uniform(kept, 1 << _HIGH)
+    low = decoder.uniform(kept, 1 << _LOW)
+    decoder.end()
+    sign, exponent = np.divmod(symbols, span)
+    fields = ((sign, 31), (exponent + first, _HIGH + _LOW), (high, _LOW), (low, 0))
+    bits = sum(field.astype(np.uint32) << shift for field, shift in fields)
+    return SparseTensor(shape, positions, np.asarray(bits, np.uint32).view(np.float32))

@@ -1,0 +1,86 @@
+"""Weight sharing over a whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfprune.backend import tf
+from tfprune.compression.codebook import SHARE_BITS, share
+from tfprune.errors import UsageError
+from tfprune.pruning.prunable import Prunable, prunables
+from tfprune.pruning.pruner import strip
+
+#: Bits of a codebook index by kind of layer, as in Deep Compression.
+PAPER_BITS = {"conv": 8, "fc": 5}
+
+
+def share_weights(
+    model: Any,
+    bits: int | Mapping[str, int] | None = None,
+    *,
+    initialisation: str = "linear",
+    seed: int = 0,
+) -> Any:
+    """Replaces the kept weights of each layer by the centroids of their clusters.
+
+    Args:
+        model: a built functional or sequential model, wrapped or plain. It is not changed.
+        bits: of an index, for all layers; or kind ("conv", "fc", ...) or name of a layer ->
+            bits, names first, layers not mentioned keeping their weights. None: 8 for
+            convolutions and 5 for dense layers, the paper's.
+        initialisation: of k-means, as in `codebook.share`.
+        seed: of initialisation="random".
+
+    Returns:
+        A new plain model, not compiled. Removed weights are +0.0 and kept ones are not zero.
+
+    Raises:
+        UsageError: bits or names that cannot be used, or weights that are not finite.
+    """
+    shared = strip(model)
+    layers = prunables(shared)
+    for layer, layer_bits in _bits_of(layers, PAPER_BITS if bits is None else bits).items():
+        variable = layers[layer].variable
+        weights = tf.convert_to_tensor(variable).numpy()
+        kept = weights != 0
+        try:
+            centroids, indices = share(
+                weights[kept].astype(np.float32),
+                layer_bits,
+                initialisation=initialisation,
+                seed=seed,
+            )
+        except UsageError as error:
+            raise UsageError(f"layer {layers[layer].name!r}: {error}") from error
+        values = np.zeros(weights.shape, np.float32)
+        values[kept] = centroids[indices]
+        variable.assign(values)
+    return shared
+
+
+def _bits_of(layers: list[Prunable], bits: int | Mapping[str, int]) -> dict[int, int]:
+    """Number of a layer -> bits, of those that are to share."""
+    if not isinstance(bits, Mapping):
+        bits = {layer.name: bits for layer in layers}
+    known = {layer.kernel.kind for layer in layers} | {layer.name for layer in layers}
+    # The paper's two kinds need not both be there.
+    unknown = [name for name in bits if name not in known | PAPER_BITS.keys()]
+    if unknown:
+        raise UsageError(
+            f"share_bits: no layer is called {unknown[0]!r}. Possible: {', '.join(sorted(known))}"
+        )
+    for name, value in bits.items():
+        if isinstance(value, bool) or value not in SHARE_BITS:
+            raise UsageError(
+                f"share_bits must be whole numbers from {SHARE_BITS[0]} to {SHARE_BITS[-1]}. "
+                f"Received: {value!r} for {name!r}"
+            )
+    found = {}
+    for number, layer in enumerate(layers):
+        chosen = bits.get(layer.name, bits.get(layer.kernel.kind))
+        if chosen is not None:
+            found[number] = chosen
+    return found

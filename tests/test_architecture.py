@@ -11,18 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 
 #: From the bottom up; a module imports from rooms on its own level or earlier in this list.
 ROOMS = [
-    {
-        "errors",
-        "quiet",
-        "atomic",
-        "backend",
-        "keras_line",
-        "machine",
-        "flagfile",
-        "logs",
-        "command",
-        "",
-    },
+    {"", "atomic", "backend", "errors", "quiet"},
+    {"command", "flagfile", "keras_line", "logs", "machine"},
     {"data", "models", "pruning", "reporting"},
     {"config", "run_dir"},
     {"flags"},

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tfprune.compression.artifact import load_compressed, save_compressed
     from tfprune.compression.sharing import share_weights
     from tfprune.export.audit import audit
+    from tfprune.export.shrink import shrink
     from tfprune.export.tflite import export_tflite
     from tfprune.pruning.pruner import apply_masks, layer_sparsities, load_model, prune, strip
 
@@ -29,6 +30,7 @@ _HOMES = {
     "prune": "tfprune.pruning.pruner",
     "save_compressed": "tfprune.compression.artifact",
     "share_weights": "tfprune.compression.sharing",
+    "shrink": "tfprune.export.shrink",
     "strip": "tfprune.pruning.pruner",
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "prune",
     "save_compressed",
     "share_weights",
+    "shrink",
     "strip",
 ]
 

@@ -18,7 +18,7 @@ from tfprune.export.unit_weights import (
     unit_axes,
 )
 from tfprune.export.units import Call
-from tfprune.pruning.graph import is_graph
+from tfprune.pruning.rebuild import copy_graph
 
 #: Layer type -> argument of its constructor that holds the number of its units.
 _WIDTHS = {
@@ -56,32 +56,17 @@ def cut_copy(model: Any, cuts: Mapping[int, Cut]) -> Any:
         model: a functional or sequential model without wrappers, not compiled.
         cuts: id of a layer -> its cut; the other layers are copied as they are.
     """
-    pairs: dict[int, tuple[Any, Any]] = {}
-
-    def copy(layer: Any) -> Any:
-        if id(layer) not in pairs:
-            pairs[id(layer)] = (layer, copy_model(layer) if is_graph(layer) else make(layer))
-        return pairs[id(layer)][1]
 
     def make(layer: Any) -> Any:
         change = cuts[id(layer)].config if id(layer) in cuts else {}
         return type(layer).from_config({**layer.get_config(), **change})
 
-    def copy_model(owner: Any) -> Any:
-        clone = keras.models.clone_model(owner, clone_function=copy)
-        if not owner.trainable:
-            clone.trainable = False
-        return clone
-
-    clone = copy_model(model)
-    if not clone.built:
-        clone.build(model.input_shape)
-    for old, new in pairs.values():
+    clone, pairs = copy_graph(model, make)
+    for old, new in pairs:
         if id(old) in cuts:
             for name, values in cuts[id(old)].arrays.items():
                 getattr(new, name).assign(values)
-        # Operations of Keras 3 (x + y) are no layers and have no weights.
-        elif not is_graph(old) and getattr(old, "weights", []):
+        else:
             new.set_weights(old.get_weights())
     return clone
 

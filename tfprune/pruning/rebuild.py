@@ -27,6 +27,33 @@ def rebuild(model: Any, make_layer: Callable[[Any], Any]) -> Any:
     Raises:
         UsageError: a layer that cannot be made, by name.
     """
+    clone, pairs = copy_graph(model, make_layer)
+    for old, new in pairs:
+        unwrapped(new).set_weights(unwrapped(old).get_weights())
+        if isinstance(old, PrunableLayer):
+            masks = {name: tf.convert_to_tensor(mask).numpy() for name, mask in old.masks.items()}
+            # Exactly zero in the copy, whatever was written to the original.
+            for name, mask in masks.items():
+                variable = getattr(unwrapped(new), name)
+                variable.assign(select_kept(mask, variable))
+            if isinstance(new, PrunableLayer):
+                new.set_masks(masks)
+    return clone
+
+
+def copy_graph(model: Any, make_layer: Callable[[Any], Any]) -> tuple[Any, list[tuple[Any, Any]]]:
+    """A copy of the model's graph with fresh weights.
+
+    Args:
+        model: as in `rebuild`.
+        make_layer: as in `rebuild`.
+
+    Returns:
+        The new model, and (old, new) for each layer that has weights of its own.
+
+    Raises:
+        UsageError: a layer that cannot be made, by name.
+    """
     pairs: dict[int, tuple[Any, Any]] = {}
 
     def copy(layer: Any) -> Any:
@@ -53,20 +80,13 @@ def rebuild(model: Any, make_layer: Callable[[Any], Any]) -> Any:
         clone = copy_model(model)
     if not clone.built:
         clone.build(model.input_shape)
-    for old, new in pairs.values():
-        # Operations of Keras 3 (x + y) are no layers and have no weights.
-        if is_graph(old) or not getattr(old, "weights", []):
-            continue
-        unwrapped(new).set_weights(unwrapped(old).get_weights())
-        if isinstance(old, PrunableLayer):
-            masks = {name: tf.convert_to_tensor(mask).numpy() for name, mask in old.masks.items()}
-            # Exactly zero in the copy, whatever was written to the original.
-            for name, mask in masks.items():
-                variable = getattr(unwrapped(new), name)
-                variable.assign(select_kept(mask, variable))
-            if isinstance(new, PrunableLayer):
-                new.set_masks(masks)
-    return clone
+    # Operations of Keras 3 (x + y) are no layers and have no weights.
+    weighted = [
+        (old, new)
+        for old, new in pairs.values()
+        if not is_graph(old) and getattr(old, "weights", [])
+    ]
+    return clone, weighted
 
 
 @contextlib.contextmanager

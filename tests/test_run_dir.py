@@ -37,6 +37,8 @@ def test_other_flags_are_refused_and_named(tmp_path, finished):
         folder.finish("prune", FLAGS, "m", {})
     with pytest.raises(UsageError, match=r"'prune'.*--epochs=4 \(there: 3\); give another --name"):
         folder.begin("prune", FLAGS | {"epochs": 4}, "n")
+    with pytest.raises(UsageError, match=r"--seed=1 \(there: 0\)"):
+        folder.begin("prune", FLAGS | {"seed": 1}, "n")
     with pytest.raises(UsageError, match="another input"):
         folder.begin("prune", FLAGS, "n")
 

@@ -280,11 +280,15 @@ class Config:
         return result
 
     def shaping(self, *stages: str) -> dict[str, Any]:
-        """The flags that shape the given stages, by name."""
+        """The flags that shape the given stages and are not at their defaults, by name.
+
+        A flag at its default leaves no mark, so that a run made before the flag existed
+        still stands. Who changes a default has to rename the flag.
+        """
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.metadata["shapes"] in stages
+            if field.metadata["shapes"] in stages and getattr(self, field.name) != field.default
         }
 
     def to_flagfile(self) -> str:
@@ -297,6 +301,10 @@ class Config:
             else:
                 lines.append(f"--{field.name}={text_of(value)}")
         return "\n".join(lines) + "\n"
+
+
+#: Flag -> its default.
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Config)}
 
 
 def text_of(value: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tfprune.atomic import write_text
+from tfprune.config import DEFAULTS, text_of
 from tfprune.errors import TfpruneError, UsageError
 
 _LOG = logging.getLogger("tfprune")
@@ -37,6 +38,12 @@ def file_hash(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def _shown(flags: dict[str, Any], name: str) -> str:
+    """A flag's value, where flags at their defaults are left out."""
+    value = flags.get(name, DEFAULTS.get(name))
+    return text_of(tuple(value) if isinstance(value, list) else value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +147,7 @@ class RunDir:
     def _difference(self, stage: str, held: dict[str, Any], flags: dict[str, Any]) -> str:
         flags = json.loads(json.dumps(flags, default=list))
         changes = [
-            f"--{name}={flags.get(name)} (there: {held.get(name)})"
+            f"--{name}={_shown(flags, name)} (there: {_shown(held, name)})"
             for name in sorted(held | flags)
             if held.get(name) != flags.get(name)
         ]

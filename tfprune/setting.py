@@ -96,8 +96,9 @@ class Setting:
         flags = config.shaping("retrain")
         flags["retrain_batch_size"] = config.retrain_batch_size or config.batch_size
         flags["retrain_learning_rate"] = config.retrain_learning_rate or config.learning_rate
-        if config.retrain_dropout < 0:
-            flags["retrain_dropout"] = config.dropout
+        flags["retrain_dropout"] = (
+            config.dropout if config.retrain_dropout < 0 else config.retrain_dropout
+        )
         return flags
 
     @functools.cached_property

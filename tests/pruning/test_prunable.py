@@ -177,3 +177,14 @@ def test_the_layer_table(mlp):
     # 12 of 24 go: all of |w| <= 5 (11 values), and of -6 and 6 the one that stands first.
     row = describe(prune(mlp, 0.5, layers="fc1"))[0]
     assert (row.kept, row.sparsity, row.threshold, row.pruned) == (12, 0.5, 6.0, True)
+
+
+def test_a_kept_weight_that_is_zero_by_chance_is_not_taken_for_removed(mlp):
+    kernel = np.arange(-12, 12, dtype=np.float32).reshape(4, 6)  # one zero
+    mlp.layers[0].kernel.assign(kernel)
+    first, second, _ = describe(prune(mlp, 0.5, layers="fc2"))
+    assert (first.kept, first.sparsity, first.threshold, first.pruned) == (24, 0, None, False)
+    assert (second.kept, second.pruned) == (15, True)
+    first, second, _ = describe(prune(mlp, 0.0, layers="fc1"))
+    assert (first.kept, first.threshold, first.pruned) == (24, 0.0, True)
+    assert (second.kept, second.pruned) == (30, False)

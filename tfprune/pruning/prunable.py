@@ -105,10 +105,10 @@ class LayerInfo:
         kind: as in `Kernel`.
         shape: shape of the kernel.
         size: its number of weights.
-        kept: how many of them are not exactly zero.
+        kept: how many of them were not removed.
         sparsity: 1 - kept / size.
         threshold: smallest |w| of the kept weights; None when not pruned.
-        pruned: whether a weight of it is removed.
+        pruned: whether it has a mask, or in a plain model a zero.
     """
 
     name: str
@@ -265,23 +265,29 @@ def _listed(found: list[Prunable]) -> str:
 def describe(model: Any) -> list[LayerInfo]:
     """The layer table: every layer with a prunable kernel, in model order.
 
-    Counts come from the weights themselves, so that plain, wrapped and stripped models can
-    be compared.
+    In a pruned model the masks tell what was removed; a plain or stripped model has only its
+    zeros. (A kept weight may be zero too: of 17 million random ones two were.)
     """
+    found = prunables(model)
+    by_masks = any(prunable.mask is not None for prunable in found)
     rows = []
-    for prunable in prunables(model):
+    for prunable in found:
         weights = np.abs(tf.convert_to_tensor(prunable.variable).numpy())
-        kept = int(np.count_nonzero(weights))
-        pruned = kept < weights.size
-        smallest = weights.min(where=weights > 0, initial=np.inf) if pruned and kept else None
+        if prunable.mask is not None:
+            kept = tf.convert_to_tensor(prunable.mask).numpy()
+        else:
+            kept = np.broadcast_to(True, weights.shape) if by_masks else weights > 0
+        count = int(np.count_nonzero(kept))
+        pruned = prunable.mask is not None if by_masks else count < weights.size
+        smallest = weights.min(where=kept, initial=np.inf) if pruned and count else None
         rows.append(
             LayerInfo(
                 name=prunable.name,
                 kind=prunable.kernel.kind,
                 shape=tuple(weights.shape),
                 size=weights.size,
-                kept=kept,
-                sparsity=(weights.size - kept) / weights.size,
+                kept=count,
+                sparsity=(weights.size - count) / weights.size,
                 threshold=None if smallest is None else float(smallest),
                 pruned=pruned,
             )

@@ -15,7 +15,7 @@ from tfprune.pruning.criteria import score
 from tfprune.pruning.graph import followers, leaf_layers, unwrapped
 from tfprune.pruning.loading import check_model, load_model
 from tfprune.pruning.masks import keep_largest
-from tfprune.pruning.prunable import Prunable, describe, kernels_of, live_units, prunables, select
+from tfprune.pruning.prunable import Prunable, kernels_of, live_units, prunables, select
 from tfprune.pruning.rebuild import rebuild
 from tfprune.pruning.wrapper import PrunableLayer
 
@@ -132,8 +132,15 @@ def layer_sparsities(model: Any) -> dict[str, float]:
     Of the layers that are wrapped or, in a plain model, have zeros; from the weights
     themselves, not from the masks.
     """
-    wrapped = {p.name for p in prunables(model) if p.mask is not None}
-    return {i.name: i.sparsity for i in describe(model) if i.pruned or i.name in wrapped}
+    found = prunables(model)
+    masked = [prunable for prunable in found if prunable.mask is not None]
+    sparsities = {}
+    for prunable in masked or found:
+        weights = tf.convert_to_tensor(prunable.variable).numpy()
+        zeros = weights.size - np.count_nonzero(weights)
+        if zeros or masked:
+            sparsities[prunable.name] = zeros / weights.size
+    return sparsities
 
 
 def get_masks(model: Any) -> dict[str, np.ndarray]:

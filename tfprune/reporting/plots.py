@@ -29,6 +29,8 @@ _PANELS_A_LINE = 3
 _INK = "#333333"
 _GREY = "#8a8a8a"
 _PUBLISHED = "#d55e00"
+#: How names of runs with the published hyperparameters begin.
+_PUBLISHED_RUNS = "published_"
 #: Okabe and Ito's palette without the vermilion of the published points.
 _COLORS = ("#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKERS = ("o", "s", "^", "v", "P", "X")
@@ -53,7 +55,7 @@ _STYLE: dict[str, Any] = {
 
 def series_of(row: ResultRow) -> str:
     """The line of the plots that a row belongs to: what it varies beside its target."""
-    if row.name.startswith("published_"):
+    if row.name.startswith(_PUBLISHED_RUNS):
         return "ours, published settings"
     run = row.runs[0]
     usual = {"allocation": "global", "schedule": "one_shot", "criterion": "magnitude"}
@@ -211,7 +213,10 @@ def _published_points(
 
 
 def _dense_line(axes: Axes, rows: Sequence[ResultRow]) -> None:
-    values = [run["dense_accuracy"] for row in rows if row.status == COMPLETE for run in row.runs]
+    """One line for our own baseline; runs of the published settings have another."""
+    done = [row for row in rows if row.status == COMPLETE]
+    own = [row for row in done if not row.name.startswith(_PUBLISHED_RUNS)] or done
+    values = [run["dense_accuracy"] for row in own for run in row.runs]
     dense = Spread.of(values)
     if dense:
         _level_line(axes, dense.mean, "dense baseline")

@@ -1,56 +1,29 @@
 """Pictures of the results of one network: PNG bytes, the same for the same rows.
 
-Colours are those of Okabe and Ito, which colour-blind readers tell apart; series differ in
-marker, hatch or line style too. Rows that did not go to their end are not drawn.
+Series differ in colour and in marker, hatch or line style. Rows that did not go to their end
+are not drawn.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Callable, Sequence
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from tfprune.reporting.canvas import COLORS, GREY, INK, MARKERS, WIDTH, new_figure, png
 from tfprune.reporting.published import PublishedResult
 from tfprune.reporting.rows import ResultRow, Spread, Summary, final_accuracy, layer_rows
 from tfprune.reporting.summary import COMPLETE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_DPI = 120
-_WIDTH = 8.0  # inches: 960 pixels, a README's width
 _PANELS_A_LINE = 3
 
-_INK = "#333333"
-_GREY = "#8a8a8a"
 _PUBLISHED = "#d55e00"
 #: How names of runs with the published hyperparameters begin.
 _PUBLISHED_RUNS = "published_"
-#: Okabe and Ito's palette without the vermilion of the published points.
-_COLORS = ("#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_MARKERS = ("o", "s", "^", "v", "P", "X")
-
-_STYLE: dict[str, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.titlesize": 10,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-}
 
 
 def series_of(row: ResultRow) -> str:
@@ -74,7 +47,7 @@ def accuracy_plot(rows: Sequence[ResultRow]) -> bytes | None:
     if not pruned:
         return None
     groups = _groups(pruned)
-    figure, style = _figure(_WIDTH if len(groups) > 1 else 0.7 * _WIDTH, 6.2)
+    figure, style = new_figure(WIDTH if len(groups) > 1 else 0.7 * WIDTH, 6.2)
     with style:
         axes = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
         for column, group in enumerate(groups):
@@ -94,7 +67,7 @@ def accuracy_plot(rows: Sequence[ResultRow]) -> bytes | None:
                 bottom.set_xticks(ticks)
         axes[0][0].set_ylabel("final test accuracy (%)")
         axes[1][0].set_ylabel("first test, not retrained (%)")
-        return _png(figure, _title(rows, "accuracy and sparsity"), list(axes.ravel()))
+        return png(figure, _title(rows, "accuracy and sparsity"), list(axes.ravel()))
 
 
 def layers_plot(rows: Sequence[ResultRow]) -> bytes | None:
@@ -108,7 +81,7 @@ def layers_plot(rows: Sequence[ResultRow]) -> bytes | None:
     places = list(dict.fromkeys((row.group, row.target) for row in finished))
     columns = min(_PANELS_A_LINE, len(places))
     lines = -(-len(places) // columns)
-    figure, style = _figure(_WIDTH, 1.0 + 2.3 * lines)
+    figure, style = new_figure(WIDTH, 1.0 + 2.3 * lines)
     with style:
         axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
         for panel, (group, target) in zip(axes, places, strict=False):
@@ -121,7 +94,7 @@ def layers_plot(rows: Sequence[ResultRow]) -> bytes | None:
             panel.remove()
         for panel in axes[: len(places) : columns]:
             panel.set_ylabel("sparsity of the layer (%)")
-        return _png(figure, _title(rows, "sparsity by layer"), list(axes[: len(places)]))
+        return png(figure, _title(rows, "sparsity by layer"), list(axes[: len(places)]))
 
 
 def retraining_plot(rows: Sequence[ResultRow]) -> bytes | None:
@@ -134,22 +107,22 @@ def retraining_plot(rows: Sequence[ResultRow]) -> bytes | None:
         return None
     groups = _groups(finished)
     longest = max(len([row for row in finished if row.group == group]) for group in groups)
-    figure, style = _figure(_WIDTH, 3.4 + 0.16 * longest)
+    figure, style = new_figure(WIDTH, 3.4 + 0.16 * longest)
     with style:
         axes = figure.subplots(1, len(groups), squeeze=False, sharey=True).ravel()
         for panel, group in zip(axes, groups, strict=True):
             members = [row for row in finished if row.group == group]
-            for row, color in zip(members, itertools.cycle(_COLORS), strict=False):
+            for row, color in zip(members, itertools.cycle(COLORS), strict=False):
                 _draw_curve(panel, _curve(row, "history"), color, "-", row.name)
                 if control := _curve(row, "control_history"):
                     _draw_curve(panel, control, color, "--", "")
-            panel.plot([], [], color=_GREY, linestyle="--", label="its control (not pruned)")
+            panel.plot([], [], color=GREY, linestyle="--", label="its control (not pruned)")
             panel.set_title(f"{group} layers pruned")
             panel.set_xlabel("epoch of retraining")
             panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17))
             panel.xaxis.get_major_locator().set_params(integer=True)
         axes[0].set_ylabel("test accuracy (%)")
-        return _png(figure, _title(rows, "retraining"), ())
+        return png(figure, _title(rows, "retraining"), ())
 
 
 def _finished(rows: Sequence[ResultRow]) -> list[ResultRow]:
@@ -167,7 +140,7 @@ def _title(rows: Sequence[ResultRow], what: str) -> str:
 def _look(series: str, rows: Sequence[ResultRow]) -> tuple[str, str]:
     """Colour and marker of a series, the same in every panel of a figure."""
     index = list(dict.fromkeys(map(series_of, rows))).index(series)
-    return _COLORS[index % len(_COLORS)], _MARKERS[index % len(_MARKERS)]
+    return COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
 
 
 def _draw_series(
@@ -223,7 +196,7 @@ def _dense_line(axes: Axes, rows: Sequence[ResultRow]) -> None:
 
 
 def _level_line(axes: Axes, fraction: float, label: str) -> None:
-    axes.axhline(100 * fraction, color=_GREY, linestyle=":", linewidth=1.2, label=label)
+    axes.axhline(100 * fraction, color=GREY, linestyle=":", linewidth=1.2, label=label)
 
 
 def _control_line(axes: Axes, members: Sequence[ResultRow]) -> None:
@@ -234,7 +207,7 @@ def _control_line(axes: Axes, members: Sequence[ResultRow]) -> None:
     spreads = {target: Spread.of(values) for target, values in sorted(by_target.items())}
     points = [(target, 100 * spread.mean) for target, spread in spreads.items() if spread]
     if points:
-        look: dict[str, Any] = {"color": _GREY, "linestyle": "--", "linewidth": 1.2}
+        look: dict[str, Any] = {"color": GREY, "linestyle": "--", "linewidth": 1.2}
         look |= {"marker": "_", "markersize": 10, "label": "control (not pruned, same epochs)"}
         axes.plot(*zip(*points, strict=True), **look)
 
@@ -255,7 +228,7 @@ def _draw_layers(axes: Axes, members: Sequence[ResultRow], rows: Sequence[Result
         means, errors = _means_and_bars(spreads)
         look: dict[str, Any] = {"color": _look(series, rows)[0], "label": series}
         if any(spread.low < spread.high for spread in spreads):
-            look |= {"yerr": errors, "error_kw": {"linewidth": 1, "ecolor": _INK}}
+            look |= {"yerr": errors, "error_kw": {"linewidth": 1, "ecolor": INK}}
         axes.bar(places, means, width, **look)
     if known:
         places = [names.index(name) + 0.4 - 0.5 * width for name in known]
@@ -287,40 +260,3 @@ def _draw_curve(axes: Axes, curve: list[Spread], color: str, line: str, label: s
         low = [100 * spread.low for spread in curve]
         high = [100 * spread.high for spread in curve]
         axes.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0)
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    """An empty figure and the style to draw it in, whatever the user's matplotlibrc says."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE}
-    settings.pop("backend")
-    style = matplotlib.rc_context(settings)
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    return figure, style
-
-
-def _png(figure: Figure, title: str, axes: Sequence[Axes]) -> bytes:
-    """Gives the figure its title and one legend for all `axes`, and draws it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    figure.suptitle(title, fontsize=11, fontweight="bold", color=_INK)
-    labels: dict[str, Any] = {}
-    for panel in axes:
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            labels.setdefault(label, handle)
-    if labels:
-        names = sorted(labels, key=lambda label: not label.startswith("ours"))
-        handles = [labels[name] for name in names]
-        columns = min(4 if figure.get_figwidth() == _WIDTH else 2, len(names))
-        figure.legend(handles, names, loc="outside lower center", ncols=columns)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    # A palette makes the file a third of its size; no date and no version goes into it.
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True, dpi=(_DPI, _DPI))
-    return buffer.getvalue()

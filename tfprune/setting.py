@@ -16,8 +16,8 @@ from tfprune.run_dir import file_hash, fingerprint
 from tfprune.training.evaluate import evaluator
 from tfprune.training.inputs import Augmentation, Normalization, pixel_statistics
 from tfprune.training.learning_rate import PiecewiseConstant
-from tfprune.training.loop import Plan
 from tfprune.training.objective import check_fit
+from tfprune.training.plan import Plan
 from tfprune.training.randomness import use_resettable_dropout
 
 

@@ -12,7 +12,8 @@ from tfprune.training.evaluate import evaluator
 from tfprune.training.inputs import Augmentation, Normalization
 from tfprune.training.interrupt import InterruptedRunError
 from tfprune.training.learning_rate import PiecewiseConstant
-from tfprune.training.loop import Plan, Trainer
+from tfprune.training.loop import Trainer
+from tfprune.training.plan import Plan
 from tfprune.training.randomness import use_resettable_dropout
 
 RNG = np.random.default_rng(0)
@@ -113,16 +114,16 @@ def test_a_signal_inside_an_epoch_checkpoints_there_and_resumes_bit_identical(tm
     expected = train(tmp_path / "whole", whole, batch_size=4)
     stopped = trainer(tmp_path / "parts", network(), batch_size=4)
     stopped._call_steps = 2
-    compiled = stopped._compile()
+    run = stopped._training.run
     calls = []
 
     def interrupting(*arguments):
         calls.append(1)
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return compiled(*arguments)
+        return run(*arguments)
 
-    stopped._compile = lambda: interrupting
+    stopped._training.run = interrupting
     with pytest.raises(InterruptedRunError) as error:
         stopped.run(lambda: {"test_accuracy": 0.0}, lambda record: None)
     assert error.value.exit_status == 130

@@ -74,14 +74,22 @@ class Augmentation:
     cutout: int = 0
     fill: tuple[int, ...] = (0,)
 
-    def __call__(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def __call__(
+        self, images: tf.Tensor, seed: tf.Tensor, place: tuple[int, int] | None = None
+    ) -> tf.Tensor:
         """(B, H, W, C) uint8 -> the same shape and type.
 
         Args:
-            images: the batch.
+            images: the batch, or a part of one.
             seed: int32, shape (2,): the only source of randomness.
+            place: of a part (number of its first image, size of the batch): its images
+                become what they would become within the batch. None: the whole.
         """
-        batch = tf.shape(images)[0]
+        batch = tf.shape(images)[0] if place is None else place[1]
+
+        def mine(values: tf.Tensor) -> tf.Tensor:  # of all draws for a batch
+            return values if place is None else values[place[0] : place[0] + images.shape[0]]
+
         height, width = images.shape[1], images.shape[2]
         if self.shift or self.flip:
             rows = self._source(height, batch, tf.stack([seed[0], seed[1] ^ 1]))
@@ -91,12 +99,12 @@ class Augmentation:
                     (batch, 1), tf.stack([seed[0], seed[1] ^ 3]), 0, 2, tf.int32
                 )
                 columns = tf.where(draw == 1, columns[:, ::-1], columns)
-            images = tf.gather(images, rows, axis=1, batch_dims=1)
-            images = tf.gather(images, columns, axis=2, batch_dims=1)
+            images = tf.gather(images, mine(rows), axis=1, batch_dims=1)
+            images = tf.gather(images, mine(columns), axis=2, batch_dims=1)
         if self.cutout:
             rows = self._inside(height, batch, tf.stack([seed[0], seed[1] ^ 4]))
             columns = self._inside(width, batch, tf.stack([seed[0], seed[1] ^ 5]))
-            square = (rows[:, :, None] & columns[:, None, :])[..., None]  # (B, H, W, 1)
+            square = (mine(rows)[:, :, None] & mine(columns)[:, None, :])[..., None]  # (B, H, W, 1)
             images = tf.where(square, tf.constant(self.fill, tf.uint8), images)
         return images
 

@@ -10,7 +10,6 @@ equal to one that was not.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -19,52 +18,20 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfprune.backend import tf
 from tfprune.data import Split
-from tfprune.errors import TfpruneError, UsageError
+from tfprune.errors import TfpruneError
 from tfprune.training.checkpoint import CheckpointFolder, Progress
-from tfprune.training.inputs import Augmentation, Normalization
+from tfprune.training.distribution import ONE_DEVICE, Replicas
+from tfprune.training.inputs import Normalization
 from tfprune.training.interrupt import InterruptedRunError, Interruptible
-from tfprune.training.learning_rate import PiecewiseConstant
-from tfprune.training.objective import Objective
-from tfprune.training.optimizer import make_optimizer, optimizer_variables
-from tfprune.training.randomness import epoch_order, random_states, set_states, stage_key
+from tfprune.training.plan import Plan
+from tfprune.training.randomness import epoch_order, stage_key
+from tfprune.training.steps import Steps
 
 #: Seconds between two looks at the outside world (progress bar, signals).
 _CALL_SECONDS = 0.5
 #: A checkpoint inside an epoch is written when the last one is this old.
 _CHECKPOINT_SECONDS = 300
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How a stage trains.
-
-    Attributes:
-        stage: its name, shown and given to its checkpoints.
-        draws: with `seed` and the step the source of everything random; stages that share
-            it see the same batches.
-        epochs: passes over the training set; of each, the last images that do not fill
-            a batch are left out (others each time, since the order is new).
-        batch_size: images a step.
-        rate: learning rate by epoch.
-        optimizer: "adam" or "sgd".
-        weight_decay: w -= rate * weight_decay * w for each kernel at each step.
-        label_smoothing: see `Objective`.
-        augmentation: what is done to the images of a batch.
-        seed: the run's seed.
-    """
-
-    stage: str
-    draws: str
-    epochs: int
-    batch_size: int
-    rate: PiecewiseConstant
-    optimizer: str
-    weight_decay: float
-    label_smoothing: float
-    augmentation: Augmentation
-    seed: int
 
 
 class Trainer:
@@ -80,6 +47,7 @@ class Trainer:
         fingerprint: str,
         *,
         show_progress: bool = True,
+        replicas: Replicas = ONE_DEVICE,
     ) -> None:
         """Prepares training; nothing is read or run yet.
 
@@ -91,23 +59,19 @@ class Trainer:
             checkpoints: where progress is kept.
             fingerprint: identifies flags and inputs; only its own checkpoints are resumed.
             show_progress: whether to show a bar for each epoch.
+            replicas: what computes.
+
+        Raises:
+            UsageError: a batch size that does not fit the training set or the replicas.
         """
-        if len(train.images) < plan.batch_size:
-            raise UsageError(
-                f"the batch size must be at most the {len(train.images)} training images; "
-                f"received {plan.batch_size}"
-            )
-        self._model = model
+        self._training = Steps(model, plan, train, normalization, replicas)
         self._plan = plan
-        self._train = train
-        self._normalization = normalization
+        self._images = len(train.images)
         self._checkpoints = checkpoints
         self._fingerprint = fingerprint
         self._show_progress = show_progress
-        self._steps = len(train.images) // plan.batch_size
+        self._steps = self._images // plan.batch_size
         self._key = stage_key(plan.seed, plan.draws)
-        self._optimizer = make_optimizer(plan.optimizer, model)
-        self._variables = list(model.weights) + optimizer_variables(self._optimizer)
         self._call_steps = 1
 
     def run(
@@ -131,13 +95,10 @@ class Trainer:
             TfpruneError: the loss is not finite, or the disk is full.
         """
         progress = self._resume()
-        if progress.epoch == self._plan.epochs:
-            return progress.history
-        run_steps = self._compile()
-        images, labels = tf.constant(self._train.images), tf.constant(self._train.labels)
         with Interruptible() as interruptible:
             while progress.epoch < self._plan.epochs:
-                self._run_epoch(run_steps, images, labels, progress, interruptible)
+                self._run_epoch(progress, interruptible)
+                self._training.pull()
                 record = self._record(progress) | evaluate()
                 after_epoch(record)
                 progress = Progress(epoch=progress.epoch + 1, history=[*progress.history, record])
@@ -146,34 +107,23 @@ class Trainer:
         return progress.history
 
     def _resume(self) -> Progress:
-        found = self._checkpoints.load(self._fingerprint)
-        if found is None:
-            return Progress()
-        arrays, progress = found
-        for variable, array in zip(self._variables, arrays, strict=True):
-            variable.assign(array)
+        arrays, progress = self._checkpoints.load(self._fingerprint) or (None, Progress())
+        self._training.begin(arrays)
+        self._training.pull()
         return progress
 
     def _save(self, progress: Progress) -> None:
-        arrays = [np.asarray(variable) for variable in self._variables]
-        self._checkpoints.save(arrays, progress, self._fingerprint)
+        self._checkpoints.save(self._training.read(), progress, self._fingerprint)
 
     def _stop_if_asked(self, interruptible: Interruptible, progress: Progress) -> None:
         if interruptible.received is not None:
             where = f"{self._plan.stage}, epoch {progress.epoch + 1}, step {progress.step}"
             raise InterruptedRunError(interruptible.received, where)
 
-    def _run_epoch(
-        self,
-        run_steps: Callable,
-        images: tf.Tensor,
-        labels: tf.Tensor,
-        progress: Progress,
-        interruptible: Interruptible,
-    ) -> None:
+    def _run_epoch(self, progress: Progress, interruptible: Interruptible) -> None:
         """Trains the rest of an epoch, noting each call's steps in `progress`."""
         batch, epoch = self._plan.batch_size, progress.epoch
-        order = epoch_order(self._key, epoch, len(self._train.images))
+        order = epoch_order(self._key, epoch, self._images)
         order = order[: self._steps * batch].reshape(self._steps, batch)
         rates = self._plan.rate.steps(epoch, self._steps)
         last_save = time.monotonic()
@@ -190,14 +140,10 @@ class Trainer:
                 start = progress.step
                 stop = min(start + self._call_steps, self._steps)
                 began = time.monotonic()
-                losses, correct = run_steps(
-                    images,
-                    labels,
-                    tf.constant(order[start:stop]),
-                    tf.constant(rates[start:stop]),
-                    tf.constant(epoch * self._steps + start, tf.int32),
+                losses, correct = self._training.run(
+                    order[start:stop], rates[start:stop], epoch * self._steps + start
                 )
-                progress.losses += losses.numpy().tolist()
+                progress.losses += losses.tolist()
                 progress.correct += int(correct)
                 progress.step = stop
                 seconds = time.monotonic() - began
@@ -244,59 +190,3 @@ class Trainer:
             "learning_rate": float(rates[-1]),
             "seconds": progress.seconds,
         }
-
-    def _compile(self) -> Callable:
-        """The graph that runs many steps."""
-        model, plan, optimizer = self._model, self._plan, self._optimizer
-        objective = Objective(model, plan.label_smoothing)
-        states = random_states(model)
-        trained = list(model.trainable_variables)
-        kernels = [variable for variable in trained if len(variable.shape) > 1]
-
-        def step(
-            images: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor, number: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor]:
-            seed = tf.stack([tf.constant(self._key, tf.int32), number * 8])
-            set_states(states, tf.constant(self._key, tf.int32), number)
-            images = self._normalization(plan.augmentation(images, seed))
-            with tf.GradientTape() as tape:
-                outputs = model(images, training=True)
-                loss = objective.loss(labels, outputs)
-                total = tf.add_n([loss, *model.losses]) if model.losses else loss
-            gradients = tape.gradient(total, trained)
-            optimizer.learning_rate.assign(rate)
-            if plan.weight_decay:
-                for kernel in kernels:
-                    kernel.assign_sub(rate * plan.weight_decay * kernel)
-            optimizer.apply_gradients(zip(gradients, trained, strict=True))
-            return loss, objective.correct(labels, outputs)
-
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec(self._train.images.shape, tf.uint8),
-                tf.TensorSpec(self._train.labels.shape, tf.int32),
-                tf.TensorSpec((None, plan.batch_size), tf.int32),
-                tf.TensorSpec((None,), tf.float32),
-                tf.TensorSpec((), tf.int32),
-            ]
-        )
-        def run_steps(
-            images: tf.Tensor,
-            labels: tf.Tensor,
-            order: tf.Tensor,
-            rates: tf.Tensor,
-            first: tf.Tensor,
-        ) -> tuple[tf.Tensor, tf.Tensor]:
-            count = tf.shape(order)[0]
-            losses = tf.TensorArray(tf.float32, count)
-            correct = tf.constant(0)
-            for i in tf.range(count):
-                chosen = order[i]
-                loss, right = step(
-                    tf.gather(images, chosen), tf.gather(labels, chosen), rates[i], first + i
-                )
-                losses = losses.write(i, loss)
-                correct += right
-            return losses.stack(), correct
-
-        return run_steps

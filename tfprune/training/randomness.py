@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def random_states(model: Any) -> list[tf.Variable]:
     return states
 
 
-def set_states(states: list[tf.Variable], key: tf.Tensor, step: tf.Tensor) -> None:
+def set_states(states: Sequence[tf.Variable], key: tf.Tensor, step: tf.Tensor) -> None:
     """Puts each random layer at its place for a training step (in the graph).
 
     A layer's state becomes (counter from `step`, key from stage and layer), so that what

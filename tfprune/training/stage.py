@@ -8,7 +8,8 @@ from typing import Any
 from tfprune.run_dir import RunDir
 from tfprune.setting import Setting
 from tfprune.training.checkpoint import CheckpointFolder, load_arrays, save_arrays
-from tfprune.training.loop import Plan, Trainer
+from tfprune.training.loop import Trainer
+from tfprune.training.plan import Plan
 from tfprune.training.tensorboard import TensorBoard
 
 _LOG = logging.getLogger("tfprune")

@@ -1,0 +1,181 @@
+"""Many training steps in one call of one graph, on one device or on several replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfprune.backend import tf
+from tfprune.data import Split
+from tfprune.errors import UsageError
+from tfprune.training.distribution import Replicas
+from tfprune.training.inputs import Normalization
+from tfprune.training.objective import Objective
+from tfprune.training.optimizer import make_optimizer, optimizer_variables
+from tfprune.training.plan import Plan
+from tfprune.training.randomness import random_states, set_states, stage_key
+
+
+class Steps:
+    """The training steps of one model by one plan.
+
+    On one device the model itself is trained. A strategy of several replicas trains a twin of
+    it, whose variables the strategy has made: `pull` and `push` carry weights between them.
+
+    Attributes:
+        variables: what a checkpoint holds: the weights in training, then the optimizer's.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        plan: Plan,
+        train: Split,
+        normalization: Normalization,
+        replicas: Replicas,
+    ) -> None:
+        """Makes the optimizer; the graph is traced by the first `run`.
+
+        Args:
+            model: a built Keras classifier.
+            plan: how a step trains.
+            train: the training images.
+            normalization: pixels to model inputs.
+            replicas: what computes.
+
+        Raises:
+            UsageError: the batch is larger than the training set, or cannot be shared out.
+        """
+        if len(train.images) < plan.batch_size:
+            raise UsageError(
+                f"the batch size must be at most the {len(train.images)} training images; "
+                f"received {plan.batch_size}"
+            )
+        replicas.check_batch(plan.batch_size)
+        self.model = model
+        self._plan = plan
+        self._train = train
+        self._normalization = normalization
+        self._replicas = replicas
+        self._twin = replicas.twin(model)
+        with replicas.scope():
+            self._optimizer = make_optimizer(plan.optimizer, self._twin)
+        self.variables = [*self._twin.weights, *optimizer_variables(self._optimizer)]
+        self._graph: Callable | None = None
+        self._images, self._labels = None, None
+
+    def read(self) -> list[np.ndarray]:
+        """The values of `variables`."""
+        return [self._replicas.value(variable) for variable in self.variables]
+
+    def begin(self, arrays: Sequence[np.ndarray] | None) -> None:
+        """Sets `variables`, or with None leaves them as they were made; before the first `run`."""
+        if arrays is not None:
+            self._assign(arrays)
+
+    def run(
+        self, order: np.ndarray, rates: np.ndarray, first: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Trains some steps.
+
+        Args:
+            order: the numbers of the images of each step: int32, shape (steps, batch).
+            rates: the learning rate of each: float32, shape (steps,).
+            first: the number of the first step, from the stage's beginning.
+
+        Returns:
+            The loss of each step, shape (steps,), and how many images were right, ().
+        """
+        if self._graph is None:
+            self._graph = self._compile()
+            self._images = tf.constant(self._train.images)
+            self._labels = tf.constant(self._train.labels)
+        losses, correct = self._graph(
+            self._images,
+            self._labels,
+            tf.constant(order),
+            tf.constant(rates),
+            tf.constant(first, tf.int32),
+        )
+        return losses.numpy(), correct.numpy()
+
+    def pull(self) -> None:
+        """Gives the model the weights in training."""
+        if self._twin is not self.model:
+            weights = [self._replicas.value(weight) for weight in self._twin.weights]
+            self.model.set_weights(weights)
+
+    def push(self) -> None:
+        """Trains on from the model's weights and masks, which the caller has changed."""
+        if self._twin is not self.model:
+            self._assign(self.model.get_weights())
+
+    def _assign(self, arrays: Sequence[np.ndarray]) -> None:
+        """Sets the first `len(arrays)` variables."""
+        with self._replicas.scope():
+            for variable, array in zip(self.variables, arrays, strict=False):
+                variable.assign(array)
+
+    def _compile(self) -> Callable:
+        """The graph that runs many steps."""
+        model, plan, optimizer, replicas = self._twin, self._plan, self._optimizer, self._replicas
+        key = stage_key(plan.seed, plan.draws)
+        objective = Objective(model, plan.label_smoothing)
+        states = random_states(model)
+        trained = list(model.trainable_variables)
+        kernels = [variable for variable in trained if len(variable.shape) > 1]
+
+        def step(
+            images: tf.Tensor,
+            labels: tf.Tensor,
+            chosen: tf.Tensor,
+            rate: tf.Tensor,
+            number: tf.Tensor,
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            chosen, place = replicas.share(chosen)
+            images, labels = tf.gather(images, chosen), tf.gather(labels, chosen)
+            seed = tf.stack([tf.constant(key, tf.int32), number * 8])
+            set_states(replicas.own(states), tf.constant(key, tf.int32), number)
+            images = self._normalization(plan.augmentation(images, seed, place))
+            with tf.GradientTape() as tape:
+                outputs = model(images, training=True)
+                loss = objective.loss(labels, outputs)
+                total = tf.add_n([loss, *model.losses]) if model.losses else loss
+            gradients = tape.gradient(total, trained)
+            right = objective.correct(labels, outputs)
+            loss, right, gradients = replicas.combined(loss, right, gradients, model)
+            optimizer.learning_rate.assign(rate)
+            if plan.weight_decay:
+                for kernel in replicas.own(kernels):
+                    kernel.assign_sub(rate * plan.weight_decay * kernel)
+            replicas.apply(optimizer, gradients, trained)
+            return loss, right
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec(self._train.images.shape, tf.uint8),
+                tf.TensorSpec(self._train.labels.shape, tf.int32),
+                tf.TensorSpec((None, plan.batch_size), tf.int32),
+                tf.TensorSpec((None,), tf.float32),
+                tf.TensorSpec((), tf.int32),
+            ]
+        )
+        def run_steps(
+            images: tf.Tensor,
+            labels: tf.Tensor,
+            order: tf.Tensor,
+            rates: tf.Tensor,
+            first: tf.Tensor,
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            count = tf.shape(order)[0]
+            losses = tf.TensorArray(tf.float32, count)
+            correct = tf.constant(0)
+            for i in tf.range(count):
+                loss, right = replicas.run(step, images, labels, order[i], rates[i], first + i)
+                losses = losses.write(i, loss)
+                correct += right
+            return losses.stack(), correct
+
+        return run_steps

@@ -25,6 +25,7 @@ QUICK = (
     "--retrain_lr_boundaries=2",
     "--lr_boundaries=",
     "--noprogress",
+    "--code",
 )
 
 
@@ -56,7 +57,8 @@ def test_the_run_folder_holds_what_the_contract_says(finished):
     _, run_folder, _ = finished
     for name in (
         *("flags.cfg", "summary.json", "masks.npz", "tensorboard", "checkpoints", "log.txt"),
-        *("pruned.keras", "pruned.weights.h5", "pruned_keras3.keras", "pruned.tflite"),
+        *("pruned.keras", "pruned.weights.h5", "pruned_keras3.keras"),
+        *("pruned.tflite", "model.tfprune"),
     ):
         assert (run_folder / name).exists(), name
 
@@ -83,11 +85,11 @@ def test_the_summary_tells_the_story_in_figures(finished):
 
 def test_every_export_was_proven(finished):
     summary = read_summary(finished[1] / "summary.json")
-    assert set(summary["exports"]) == {"keras", "weights", "keras3", "tflite"}
+    assert set(summary["exports"]) == {"keras", "weights", "keras3", "tflite", "tfprune"}
     for figures in summary["exports"].values():
         assert figures["accuracy"] == pytest.approx(summary["final_accuracy"], abs=1 / 359)
         assert figures["max_abs_difference"] < 1e-3
-    stages = {"pruned", "retrained", "keras", "weights", "keras3", "tflite"}
+    stages = {"pruned", "retrained", *summary["exports"]}
     assert summary["audit"] == dict.fromkeys(stages, "ok")
 
 

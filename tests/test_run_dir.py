@@ -1,3 +1,5 @@
+import itertools
+import json
 import multiprocessing
 import time
 
@@ -46,10 +48,44 @@ def test_other_flags_are_refused_and_named(tmp_path, finished):
 def test_a_damaged_record_is_named(tmp_path):
     folder = RunDir(tmp_path)
     folder.begin("prune", FLAGS, "m")
-    for text in ("", "[]", "{}", '{"flags": 1}'):
+    whole = folder.record("prune").read_text()
+    other = whole.replace('"epochs": 3', '"epochs": 4')
+    assert other != whole
+    for text in ("", "[]", "{}", '{"flags": 1}', whole[:-9], other):
         folder.record("prune").write_text(text)
         with pytest.raises(TfpruneError, match=r"prune\.json' is damaged"):
             folder.begin("prune", FLAGS, "m")
+
+
+def test_a_record_of_an_older_version_without_checksum_stands(tmp_path):
+    folder = RunDir(tmp_path)
+    folder.finish("prune", FLAGS, "m", {"x": 1})
+    record = json.loads(folder.record("prune").read_text())
+    del record["checksum"]
+    folder.record("prune").write_text(json.dumps(record))
+    assert folder.begin("prune", FLAGS, "m") == {"x": 1}
+
+
+def test_what_a_killed_holder_left_half_written_is_swept_away_under_its_lock(tmp_path):
+    folder = RunDir(tmp_path)
+    kept = [tmp_path / "stages" / "dense.npz", tmp_path / ".lock-other", tmp_path / ".hidden"]
+    left = {
+        "dense": [
+            tmp_path / "checkpoints" / ".0123abcd-dense-00001-0000000.npz",
+            tmp_path / "stages" / ".0123abcd-dense.npz",
+            tmp_path / "tensorboard" / "dense" / ".0123abcd-events.out.tfevents.00001",
+        ],
+        "control-1": [tmp_path / "checkpoints" / ".0123abcd-control-1-00001-0000000.npz"],
+        "run": [tmp_path / ".0123abcd-pruned.keras"],
+    }
+    for path in [*kept, *itertools.chain(*left.values())]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for what, expected in left.items():
+        with folder.locked(what):
+            assert [path for path in expected if path.exists()] == []
+        later = [path for name in list(left)[list(left).index(what) + 1 :] for path in left[name]]
+        assert all(path.exists() for path in later + kept)
 
 
 def hold(path, seconds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -33,13 +34,33 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise TfpruneError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+        # HDF5 has a story to tell in `strerror`, the number says it in words.
+        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason += "; what stood there before is untouched"
+        raise TfpruneError(f"cannot write {str(path)!r}: {reason}") from error
     finally:
         with contextlib.suppress(OSError):
             if os.path.isdir(temporary):
                 shutil.rmtree(temporary)
             else:
                 temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path, below: str, names: str) -> None:
+    """Removes the temporary files that a killed writer left behind.
+
+    Args:
+        folder: where to look; it need not exist.
+        below: "" for the folder itself, "**/" for all below it too.
+        names: pattern of the names that the files were to have.
+    """
+    for path in folder.glob(f"{below}.{8 * '[0-9a-f]'}-{names}"):
+        with contextlib.suppress(OSError):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def write_text(path: Path | str, text: str) -> None:

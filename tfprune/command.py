@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import NoReturn
 
 from tfprune.errors import TfpruneError, UsageError
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM; what handles Ctrl-C handles it in the same way."""
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Within the block SIGTERM raises `Terminated`, so that files are cleaned up behind it."""
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def exit_status_of(command: Callable[[], int]) -> int:
@@ -18,13 +43,15 @@ def exit_status_of(command: Callable[[], int]) -> int:
         for Ctrl-C and SIGTERM. Any other exception is a defect and keeps its traceback.
     """
     try:
-        return command()
+        with sigterm_raises():
+            return command()
     except TfpruneError as error:
         print(f"tfprune: error: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("tfprune: interrupted; the same command resumes", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        print(f"tfprune: {number.name}: stopped; the same command resumes", file=sys.stderr)
+        return 128 + number
 
 
 class ArgumentParser(argparse.ArgumentParser):

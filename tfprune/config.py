@@ -187,6 +187,7 @@ class Config:
 
     # -- export ----------------------------------------------------------------------------
     export: bool = _flag(True, "Write and prove .keras and .tflite files of the result.", "run")
+    code: bool = _flag(False, "Write and prove model.tfprune, the result coded to the bit.", "run")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

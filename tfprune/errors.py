@@ -1,5 +1,26 @@
 """The errors that are a user's to mend; everything else keeps its traceback."""
 
+from __future__ import annotations
+
+import zipfile
+import zlib
+
+#: What Python, NumPy, zipfile and zlib raise on bytes that are not what they should be. An
+#: absurd size in a header is a MemoryError.
+DAMAGED = (
+    OSError,
+    ValueError,
+    LookupError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,  # of an array's header
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 class TfpruneError(Exception):
     """Something outside tfprune's code is wrong: a file, a model, a data set, a disk.

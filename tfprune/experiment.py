@@ -1,6 +1,6 @@
 """The story of one experiment, in stages.
 
-    dense training -> control -> prune, first test -> retrain -> export -> summary
+    dense training -> control -> prune, first test -> retrain -> export, code -> summary
 
 Each stage leaves its result in a folder and is skipped when it stands (see `run_dir`), so
 that the same command resumes an interrupted run. The dense baseline and the control are
@@ -9,6 +9,7 @@ trained once and shared by every run that names the same ones.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from pathlib import Path
@@ -19,8 +20,8 @@ import numpy as np
 from tfprune.atomic import write_text
 from tfprune.config import Config
 from tfprune.errors import TfpruneError
-from tfprune.export.audit import audit
-from tfprune.export.files import export_files
+from tfprune.export.audit import audit, require_ok
+from tfprune.export.files import code_file, export_files
 from tfprune.figures import layer_figures
 from tfprune.logs import log_to
 from tfprune.machine import machine, versions
@@ -136,10 +137,13 @@ class Experiment:
                 model = self.setting.new_model()
                 model.set_weights(dense_weights)
             self.summary |= layer_figures(model)
-            if self.config.export:
+            if self.config.export or self.config.code:
                 self.export(model)
-        except InterruptedRunError:
-            self._write("interrupted")
+        except (InterruptedRunError, KeyboardInterrupt):
+            self._end("interrupted")
+            raise
+        except TfpruneError:
+            self._end("failed")
             raise
         self._write("complete")
         _LOG.info("\n%s", console_row(self.summary))
@@ -232,6 +236,7 @@ class Experiment:
         dense.set_weights(dense_weights)
         model = prune(dense, **prune_arguments(self.config))
         masks = get_masks(model)
+        _LOG.info("stage prune")
         held = self.folder.begin("prune", self._prune_flags, setting.prune_mark)
         if held is None:
             save_masks(self.folder.masks, masks)
@@ -270,14 +275,18 @@ class Experiment:
         setting, config = self.setting, self.config
         split = setting.judging_split
         network = None if config.user_model else (config.model, setting.options())
-        self.summary["exports"], audits = export_files(
-            model,
-            setting.normalization(split.images).numpy(),
-            split.labels,
-            self.folder,
-            load_masks(self.folder.masks) if config.sparsity else None,
-            network,
-        )
+        inputs = setting.normalization(split.images).numpy()
+        masks = self._masks() if config.sparsity else None
+        exports: dict[str, dict[str, Any]] = {}
+        audits: dict[str, str] = {}
+        if config.export:
+            _LOG.info("stage export")
+            exports, audits = export_files(model, inputs, split.labels, self.folder, masks, network)
+        if config.code:
+            _LOG.info("stage code")
+            figures, verdict = code_file(model, inputs, split.labels, self.folder, masks)
+            exports, audits = exports | figures, audits | verdict
+        self.summary["exports"] = exports
         self.summary["audit"] = (self.summary["audit"] or {}) | audits
 
     def _note_training(self, history: list[dict[str, Any]], accuracies: dict[str, Any]) -> None:
@@ -298,16 +307,28 @@ class Experiment:
 
     def _audit(self, stage: str, model: Any) -> None:
         """Compares a model with the masks in the run folder; one weight back ends the run."""
-        report = audit(model, load_masks(self.folder.masks))
+        report = audit(model, self._masks())
         self.summary["audit"] = (self.summary["audit"] or {}) | {stage: report.verdict}
         if report.verdict != "ok":
-            self._write("audit failed")
-            raise TfpruneError(f"audit of the {stage} model: {report}")
+            _LOG.error("%s", report)
+        require_ok(report)
+
+    def _masks(self) -> dict[str, np.ndarray]:
+        try:
+            return load_masks(self.folder.masks)
+        except TfpruneError as error:
+            record = str(self.folder.record("prune"))
+            raise TfpruneError(f"{error}; remove {record!r} to prune again") from None
 
     def _fail_if_zeros_came_back(self) -> None:
         bad = {k: v for k, v in (self.summary["audit"] or {}).items() if v != "ok"}
         if self.config.sparsity and bad:
             raise TfpruneError(f"the audit did not pass: {bad}")
+
+    def _end(self, status: str) -> None:
+        """Notes how the run ended, if the disk lets it."""
+        with contextlib.suppress(TfpruneError):
+            self._write(status)
 
     def _write(self, status: str) -> None:
         now = time.monotonic()

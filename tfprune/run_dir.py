@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tfprune.atomic import write_text
+from tfprune.atomic import remove_temporaries, write_text
 from tfprune.config import DEFAULTS, text_of
 from tfprune.errors import TfpruneError, UsageError
 
@@ -102,6 +102,11 @@ class RunDir:
         """The result as a float32 TFLite file."""
         return self.path / "pruned.tflite"
 
+    @property
+    def coded(self) -> Path:
+        """The result in one small file."""
+        return self.path / "model.tfprune"
+
     def weights(self, stage: str) -> Path:
         """The weights a stage of training ended with."""
         return self.path / "stages" / f"{stage}.npz"
@@ -123,16 +128,10 @@ class RunDir:
         """
         path = self.record(stage)
         if path.is_file():
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                held, result = record["flags"], record["result"]
-            except (OSError, ValueError, KeyError, TypeError):
-                raise TfpruneError(
-                    f"{str(path)!r} is damaged; remove it to redo the stage"
-                ) from None
-            if record.get("fingerprint") != mark:
-                raise UsageError(self._difference(stage, held, flags))
-            return result
+            record = self._read(path)
+            if record["fingerprint"] != mark:
+                raise UsageError(self._difference(stage, record["flags"], flags))
+            return record["result"]
         self._write(stage, flags, mark, None)
         return None
 
@@ -142,7 +141,22 @@ class RunDir:
 
     def _write(self, stage: str, flags: dict[str, Any], mark: str, result: Any) -> None:
         record = {"stage": stage, "fingerprint": mark, "flags": flags, "result": result}
+        record["checksum"] = fingerprint(record)
         write_text(self.record(stage), json.dumps(record, indent=1, default=list) + "\n")
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        """A record, checked; those of older versions have no checksum."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            flags, result, mark = record["flags"], record["result"], record["fingerprint"]
+            whole = record.pop("checksum", None) in (None, fingerprint(record))
+            if not whole or not isinstance(flags, dict) or not isinstance(mark, str):
+                raise ValueError
+            if not isinstance(result, dict | None):
+                raise ValueError
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            raise TfpruneError(f"{str(path)!r} is damaged; remove it to redo the stage") from None
+        return record
 
     def _difference(self, stage: str, held: dict[str, Any], flags: dict[str, Any]) -> str:
         flags = json.loads(json.dumps(flags, default=list))
@@ -185,6 +199,16 @@ class RunDir:
         except OSError as error:
             raise TfpruneError(f"cannot use {str(self.path)!r}: {error.strerror}") from None
         try:
+            self._sweep(what)
             yield
         finally:
             lock.release()
+
+    def _sweep(self, what: str) -> None:
+        """Removes what a killed holder of the lock left half-written."""
+        if what == "run":
+            remove_temporaries(self.path, "**/", "*")
+            return
+        remove_temporaries(self.checkpoints, "", f"{what}-*")
+        remove_temporaries(self.path / "stages", "", f"{what}.*")
+        remove_temporaries(self.tensorboard / what, "", "*")

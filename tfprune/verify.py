@@ -24,7 +24,7 @@ def _parser() -> ArgumentParser:
         "files",
         metavar="FILE",
         nargs="+",
-        help=".keras, .weights.h5 or .tflite file, SavedModel folder or checkpoint prefix",
+        help=".keras, .weights.h5, .tflite or .tfprune file, SavedModel folder, checkpoint prefix",
     )
     parser.add_argument("--masks", metavar="masks.npz", help="the masks of the run")
     return parser

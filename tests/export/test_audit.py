@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tfprune.backend import keras, tf
+from tfprune.compression.artifact import save_compressed
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.export.audit import AuditReport, audit, require_ok
 from tfprune.export.tflite import export_tflite
@@ -63,6 +64,11 @@ def tflite(quantize: str | None) -> Write:
     return write
 
 
+def coded(model: keras.Model, folder: Path) -> Path:
+    save_compressed(model, folder / "model.tfprune")
+    return folder / "model.tfprune"
+
+
 KINDS: dict[str, Write] = {
     "model": lambda model, folder: model,
     "keras": keras_file,
@@ -70,6 +76,7 @@ KINDS: dict[str, Write] = {
     "saved_model": saved_model,
     "checkpoint": checkpoint,
     "trained_checkpoint": trained_checkpoint,
+    "coded": coded,
     "tflite": tflite(None),
     "tflite_float16": tflite("float16"),
     "tflite_int8": tflite("int8"),

@@ -72,6 +72,26 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, capl
     assert "passing over checkpoint dense-00002" in caplog.text
 
 
+def test_a_checkpoint_of_another_model_or_with_impossible_progress_is_passed_over(tmp_path, caplog):
+    folder = CheckpointFolder(tmp_path, "dense")
+    folder.save(ARRAYS, progress(1), "mark")
+    assert folder.load("mark", [(2, 3), (2,), ()])[1] == progress(1)
+    assert folder.load("mark", [(3, 2), (2,), ()]) is None
+    assert "another model or optimizer" in caplog.text
+    meta = {"fingerprint": "mark", "progress": {"epoch": 2, "step": 3}}
+    save_arrays(tmp_path / "dense-00002-0000003.npz", ARRAYS, meta)
+    assert folder.load("mark")[1] == progress(1)
+    assert "contradicts itself" in caplog.text
+
+
+def test_the_checkpoint_that_a_stage_goes_on_from_is_named(tmp_path, caplog):
+    folder = CheckpointFolder(tmp_path, "dense")
+    folder.save(ARRAYS, progress(2, 30), "mark")
+    with caplog.at_level("INFO", "tfprune"):
+        folder.load("mark")
+    assert "dense: goes on at epoch 3, step 30, from checkpoint dense-00002-0000030" in caplog.text
+
+
 def test_another_stage_or_other_flags_give_no_checkpoint(tmp_path):
     CheckpointFolder(tmp_path, "dense").save(ARRAYS, progress(1), "mark")
     assert CheckpointFolder(tmp_path, "retrain").load("mark") is None

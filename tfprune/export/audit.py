@@ -99,7 +99,8 @@ def audit(
 
     Args:
         model_or_path: a Keras model, wrapped or stripped, or the path of a `.keras`,
-            `.weights.h5` or `.tflite` file, a SavedModel folder or a checkpoint's prefix.
+            `.weights.h5`, `.tflite` or `.tfprune` file, a SavedModel folder or a
+            checkpoint's prefix.
         masks: "layer/variable" -> bool array (True = kept), or the path of a masks.npz. None
             takes the masks a wrapped model carries; without any the verdict is "unverified".
 

@@ -7,6 +7,8 @@ compared with the model in memory, and its zeros counted against the masks.
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 
 from tfprune.atomic import atomic_path
 from tfprune.backend import IS_TF_KERAS, keras
+from tfprune.compression.artifact import load_compressed, save_compressed
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit
 from tfprune.export.keras3 import export_keras3
@@ -66,8 +69,10 @@ def export_files(
     outputs = loaded.predict(inputs, batch_size=500, verbose=0)
     exports["keras"] = _figures(folder.pruned_keras, outputs, expected, labels)
 
-    with atomic_path(folder.pruned_weights) as path:
-        plain.save_weights(path)
+    # HDF5 complains of a full disk for a second time when its file is closed; a copy does not.
+    with atomic_path(folder.pruned_weights) as path, tempfile.TemporaryDirectory() as scratch:
+        plain.save_weights(Path(scratch) / path.name)
+        shutil.copyfile(Path(scratch) / path.name, path)
     loaded.set_weights([np.zeros_like(array) for array in loaded.get_weights()])
     loaded.load_weights(folder.pruned_weights)
     outputs = loaded.predict(inputs, batch_size=500, verbose=0)
@@ -89,14 +94,8 @@ def export_files(
     export_tflite(plain, folder.tflite, representative_data=inputs[:200])
     exports["tflite"] = measure_export(folder.tflite, expected, inputs, labels)
 
-    scale = max(1.0, float(np.abs(expected).max()))
     for kind, figures in exports.items():
-        if not figures["max_abs_difference"] <= _TOLERANCE * scale:
-            raise TfpruneError(
-                f"the exported {kind} file computes something else than the model: outputs "
-                f"differ by up to {figures['max_abs_difference']:.3g} (largest {scale:.3g})"
-            )
-        _LOG.info("exported %s: %s bytes, %.4f", kind, figures["bytes"], figures["accuracy"])
+        _compare(kind, figures, expected)
     paths = {
         "keras": folder.pruned_keras,
         "weights": folder.pruned_weights,
@@ -106,6 +105,38 @@ def export_files(
     if masks is None:
         return exports, {}
     return exports, {kind: audit(paths[kind], masks).verdict for kind in exports}
+
+
+def code_file(
+    model: Any,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    folder: RunDir,
+    masks: Mapping[str, np.ndarray] | None,
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Writes `model.tfprune` and measures what is decoded from it; arguments as above.
+
+    Raises:
+        TfpruneError: the file cannot be written, or does not compute what the model does.
+    """
+    plain = strip(model)
+    expected = plain.predict(inputs, batch_size=500, verbose=0)
+    save_compressed(plain, folder.coded)
+    outputs = load_compressed(folder.coded).predict(inputs, batch_size=500, verbose=0)
+    figures = _figures(folder.coded, outputs, expected, labels)
+    _compare("tfprune", figures, expected)
+    audits = {} if masks is None else {"tfprune": audit(folder.coded, masks).verdict}
+    return {"tfprune": figures}, audits
+
+
+def _compare(kind: str, figures: dict[str, Any], expected: np.ndarray) -> None:
+    scale = max(1.0, float(np.abs(expected).max()))
+    if not figures["max_abs_difference"] <= _TOLERANCE * scale:
+        raise TfpruneError(
+            f"the exported {kind} file computes something else than the model: outputs "
+            f"differ by up to {figures['max_abs_difference']:.3g} (largest {scale:.3g})"
+        )
+    _LOG.info("exported %s: %s bytes, %.4f", kind, figures["bytes"], figures["accuracy"])
 
 
 def _figures(

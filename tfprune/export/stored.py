@@ -83,7 +83,7 @@ def _last_index(parts: list[str], name: str) -> int:
 
 
 def read_weights(path: str | Path) -> list[StoredWeight]:
-    """The weights of a `.keras` or `.weights.h5` file, a SavedModel or a checkpoint.
+    """The weights of a `.keras`, `.weights.h5` or `.tfprune` file, a SavedModel or a checkpoint.
 
     Args:
         path: the file, the SavedModel's folder, or a checkpoint's prefix (the path without
@@ -97,14 +97,16 @@ def read_weights(path: str | Path) -> list[StoredWeight]:
         return _read(path, _keras_file)
     if path.name.endswith(".h5"):
         return _read(path, _h5_file)
+    if path.name.endswith(".tfprune"):
+        return _coded_file(path)
     if (path / "saved_model.pb").is_file():
         return _read(path / "variables" / "variables", _checkpoint)
     if path.with_name(path.name + ".index").is_file():
         return _read(path, _checkpoint)
     problem = "is no kind of file that can be audited" if path.exists() else "does not exist"
     raise TfpruneError(
-        f"{path} {problem}; possible are .keras, .weights.h5, .tflite, a SavedModel folder and "
-        "the prefix of a TensorFlow checkpoint"
+        f"{path} {problem}; possible are .keras, .weights.h5, .tflite, .tfprune, a SavedModel "
+        "folder and the prefix of a TensorFlow checkpoint"
     )
 
 
@@ -129,6 +131,16 @@ def _keras_file(path: Path) -> list[StoredWeight]:
         weights = io.BytesIO(archive.read("model.weights.h5"))
     with h5py.File(weights, "r") as file:
         return list(_group_weights(file, "", config))
+
+
+def _coded_file(path: Path) -> list[StoredWeight]:
+    from tfprune.compression.container import read
+
+    weights = []
+    for name, values in read(path)[0].arrays.items():
+        layer, _, variable = name.rpartition("/")
+        weights.append(StoredWeight(layer, variable, values))
+    return weights
 
 
 def _h5_file(path: Path) -> list[StoredWeight]:

@@ -8,27 +8,12 @@ from __future__ import annotations
 import math
 import numbers
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from tfprune.atomic import atomic_path
-from tfprune.errors import TfpruneError, UsageError
-
-# What NumPy, zipfile and zlib raise on bytes that are not what they should be.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+from tfprune.errors import DAMAGED, TfpruneError, UsageError
 
 
 def removed_count(size: int, sparsity: float) -> int:
@@ -150,7 +135,7 @@ def load_masks(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             unknown = len(file.files) - 2 * len(masks)
     except FileNotFoundError as error:
         raise TfpruneError(f"there is no file of masks at {os.fspath(path)!r}") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise TfpruneError(_damaged(path, error)) from error
     if unknown:
         raise TfpruneError(_damaged(path, f"{unknown} arrays in it are not masks"))

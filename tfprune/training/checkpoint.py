@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.atomic import atomic_path
-from tfprune.errors import TfpruneError
+from tfprune.errors import DAMAGED, TfpruneError
 
 _LOG = logging.getLogger("tfprune")
 _KEEP = 2
@@ -38,6 +37,13 @@ class Progress:
     correct: int = 0
     seconds: float = 0.0
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self.history) != self.epoch or len(self.losses) != self.step:
+            raise ValueError("its progress contradicts itself")
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch + 1}, step {self.step}"
 
 
 def save_arrays(path: Path, arrays: Sequence[np.ndarray], meta: dict[str, Any]) -> None:
@@ -65,8 +71,9 @@ def load_arrays(path: Path) -> tuple[list[np.ndarray], dict[str, Any]]:
             return arrays, json.loads(archive["meta"].tobytes())
     except FileNotFoundError:
         raise TfpruneError(f"there is no file {str(path)!r}") from None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise TfpruneError(f"{str(path)!r} is damaged: {error}") from None
+    except DAMAGED as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise TfpruneError(f"{str(path)!r} is damaged: {cause}") from None
 
 
 class CheckpointFolder:
@@ -84,20 +91,31 @@ class CheckpointFolder:
         for old in self._paths()[:-_KEEP]:
             old.unlink(missing_ok=True)
 
-    def load(self, fingerprint: str) -> tuple[list[np.ndarray], Progress] | None:
+    def load(
+        self, fingerprint: str, shapes: Sequence[tuple[int, ...]] | None = None
+    ) -> tuple[list[np.ndarray], Progress] | None:
         """The newest whole checkpoint of this stage, or None.
 
         A damaged file is passed over with a warning. A checkpoint of other flags counts as
         none: the stage that calls has already refused or agreed to start anew.
+
+        Args:
+            fingerprint: the stage's.
+            shapes: those of the arrays; a checkpoint of others is passed over. None: any.
         """
         for path in reversed(self._paths()):
             try:
                 arrays, meta = load_arrays(path)
                 if meta["fingerprint"] != fingerprint:
                     continue
-                return arrays, Progress(**meta["progress"])
-            except (TfpruneError, KeyError, TypeError) as error:
+                progress = Progress(**meta["progress"])
+                if shapes is not None and [array.shape for array in arrays] != list(shapes):
+                    raise ValueError("it holds the arrays of another model or optimizer")
+            except (TfpruneError, KeyError, TypeError, ValueError) as error:
                 _LOG.warning("passing over checkpoint %s: %s", path.name, error)
+                continue
+            _LOG.info("%s: goes on at %s, from checkpoint %s", self._stage, progress, path.name)
+            return arrays, progress
         return None
 
     def clear(self) -> None:
@@ -106,4 +124,5 @@ class CheckpointFolder:
             path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob(f"{self._stage}-*.npz"))
+        digits = "[0-9]"
+        return sorted(self._folder.glob(f"{self._stage}-{5 * digits}-{7 * digits}.npz"))

@@ -107,7 +107,9 @@ class Trainer:
         return progress.history
 
     def _resume(self) -> Progress:
-        arrays, progress = self._checkpoints.load(self._fingerprint) or (None, Progress())
+        shapes = [tuple(variable.shape) for variable in self._training.variables]
+        found = self._checkpoints.load(self._fingerprint, shapes)
+        arrays, progress = found or (None, Progress())
         self._training.begin(arrays)
         self._training.pull()
         return progress
@@ -117,8 +119,7 @@ class Trainer:
 
     def _stop_if_asked(self, interruptible: Interruptible, progress: Progress) -> None:
         if interruptible.received is not None:
-            where = f"{self._plan.stage}, epoch {progress.epoch + 1}, step {progress.step}"
-            raise InterruptedRunError(interruptible.received, where)
+            raise InterruptedRunError(interruptible.received, f"{self._plan.stage}, {progress}")
 
     def _run_epoch(self, progress: Progress, interruptible: Interruptible) -> None:
         """Trains the rest of an epoch, noting each call's steps in `progress`."""

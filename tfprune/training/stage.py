@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from tfprune.errors import TfpruneError
 from tfprune.run_dir import RunDir
 from tfprune.setting import Setting
 from tfprune.training.checkpoint import CheckpointFolder, load_arrays, save_arrays
@@ -42,10 +43,12 @@ def train_stage(
     """
     with folder.locked(stage, wait=True):
         held = folder.begin(stage, flags, mark)
-        if held is not None:
-            model.set_weights(load_arrays(folder.weights(stage))[0])
-            return held["history"]
         checkpoints = CheckpointFolder(folder.checkpoints, stage)
+        if held is not None:
+            _load_result(folder, stage, model)
+            checkpoints.clear()  # a kill may have come between the record and this
+            return held["history"]
+        _LOG.info("stage %s", stage)
         trainer = Trainer(
             model,
             plan,
@@ -70,6 +73,19 @@ def train_stage(
         folder.finish(stage, flags, mark, {"history": history})
         checkpoints.clear()
         return history
+
+
+def _load_result(folder: RunDir, stage: str, model: Any) -> None:
+    """Gives a model the weights that a stage which stands ended with."""
+    path = folder.weights(stage)
+    try:
+        arrays = load_arrays(path)[0]
+        if [array.shape for array in arrays] != [tuple(each.shape) for each in model.weights]:
+            raise TfpruneError(f"{str(path)!r} holds the weights of another model")
+    except TfpruneError as error:
+        record = str(folder.record(stage))
+        raise TfpruneError(f"{error}; remove {record!r} to train this stage again") from None
+    model.set_weights(arrays)
 
 
 def _line(plan: Plan, record: dict[str, Any], judged_by: str) -> str:

@@ -1,0 +1,1 @@
+"""What `tools/benchmark.py` measures, a module for each group of measurements."""

@@ -1,0 +1,166 @@
+"""Contenders that train: ours, the bare compiled step, TFMOT and PyTorch.
+
+A round trains `steps` batches. Images are random, or MNIST where the table says so.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarking.rounds import Turn
+
+_EVER = 1_000_000
+
+
+def _split(shape: tuple[int, int, int], count: int) -> Any:
+    from tfprune.data import Split
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, *shape), np.uint8)
+    return Split(images, rng.integers(0, 10, count, np.int32))
+
+
+def network(name: str, shape: tuple[int, int, int]) -> Any:
+    """A network of the registry with the weights of seed 0."""
+    from tfprune.backend import keras
+    from tfprune.models import build
+    from tfprune.training.randomness import use_resettable_dropout
+
+    use_resettable_dropout()
+    keras.utils.set_random_seed(0)
+    return build(name, shape, 10)
+
+
+def trainer(
+    turn: Turn,
+    name: str,
+    shape: tuple[int, int, int],
+    batch: int,
+    steps: int,
+    *,
+    sparsity: float = 0.0,
+    augmentation: dict[str, Any] | None = None,
+    callbacks: bool = False,
+) -> None:
+    """Our training, an epoch a round.
+
+    Notes the seconds of its steps alone, and of a step the operations (forward, and two
+    products backward, but for the first layer, whose inputs need no gradient); the weights.
+
+    Args:
+        turn: see `rounds`.
+        name: network.
+        shape: of its images.
+        batch: images a step.
+        steps: steps an epoch.
+        sparsity: of all layers but the last; 0.0 trains without masks.
+        augmentation: arguments of `Augmentation`.
+        callbacks: whether TensorBoard and checkpoints are written, as in a run.
+    """
+    from tfprune.export.macs import macs
+    from tfprune.pruning.pruner import prune
+    from tfprune.training.checkpoint import CheckpointFolder
+    from tfprune.training.inputs import Augmentation, Normalization
+    from tfprune.training.learning_rate import PiecewiseConstant
+    from tfprune.training.loop import Plan, Trainer
+    from tfprune.training.tensorboard import TensorBoard
+
+    class NoCheckpoints(CheckpointFolder):
+        def save(self, *arguments: Any) -> None:
+            pass
+
+    model = network(name, shape)
+    products = [dense for dense, _ in macs(model).values()]
+    counts = {
+        "operations": 2 * batch * (3 * sum(products) - products[0]),
+        "weights": model.count_params(),
+    }
+    if sparsity:
+        model = prune(model, sparsity)
+    split = _split(shape, batch * steps)
+    plan = Plan(
+        stage="benchmark",
+        draws="benchmark",
+        epochs=_EVER,
+        batch_size=batch,
+        rate=PiecewiseConstant(1e-4),
+        optimizer="adam",
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        augmentation=Augmentation(**augmentation or {}),
+        seed=0,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (CheckpointFolder if callbacks else NoCheckpoints)(Path(scratch), "benchmark")
+        board = TensorBoard(Path(scratch) / "board", model, {}) if callbacks else None
+        normalization = Normalization.of("standardize", split.images)
+        train = Trainer(model, plan, split, normalization, folder, "mark")
+
+        def after_epoch(record: dict[str, Any]) -> None:
+            if board is not None:
+                board.epoch(record, len(split))
+            turn(steps_seconds=record["seconds"], **counts)
+
+        turn()
+        train.run(lambda: {"test_accuracy": None}, after_epoch)
+
+
+def bare(
+    turn: Turn,
+    name: str,
+    shape: tuple[int, int, int],
+    batch: int,
+    steps: int,
+    *,
+    optimizer: str = "adam",
+    tfmot: bool = False,
+) -> None:
+    """The bare compiled step, on one batch held in memory.
+
+    Args:
+        turn: see `rounds`.
+        name: network.
+        shape: of its images.
+        batch: images a step.
+        steps: steps a round.
+        optimizer: "adam" (fused), "keras_adam" (Keras's own), "sgd" (plain).
+        tfmot: whether TFMOT has wrapped every layer it can but the last (its masks are
+            not updated in these steps).
+    """
+    from tfprune.backend import keras, tf
+
+    model = network(name, shape)
+    if tfmot:
+        from benchmarking.peers import wrapped
+
+        model = wrapped(model)
+    legacy = keras.optimizers.legacy
+    chosen = {
+        "adam": lambda: legacy.Adam(1e-4),
+        "keras_adam": lambda: keras.optimizers.Adam(1e-4),
+        "sgd": lambda: legacy.SGD(1e-4),
+    }[optimizer]()
+    split = _split(shape, batch)
+    images = tf.constant(split.images / np.float32(255))
+    labels = tf.constant(split.labels)
+    variables = model.trainable_variables
+
+    @tf.function
+    def step() -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            outputs = model(images, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs)
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, variables)
+        chosen.apply_gradients(zip(gradients, variables, strict=True))
+        return loss
+
+    step()
+    while True:
+        turn()
+        for _ in range(steps):
+            step().numpy()

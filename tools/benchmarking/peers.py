@@ -54,9 +54,10 @@ def tfmot_update(turn: Turn, only_dense: bool = False, **source: Any) -> None:
             layer.conditional_mask_update()
             layer.weight_mask_op()
 
+    run = update.get_concrete_function()  # tracing is not its work
     while True:
         turn()
-        update()
+        run()
 
 
 def torch_prune(turn: Turn, shapes: Sequence[Sequence[int]]) -> None:

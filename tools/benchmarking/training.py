@@ -141,12 +141,13 @@ def _lacks(name: str, timings: dict[str, Timings], more: list[Contender]) -> boo
     return asked and name not in timings
 
 
-def _steps(timings: Timings) -> list[float]:
-    """Seconds of the steps of each round; those of our trainer without its epoch's end."""
-    return [
-        notes.get("steps_seconds", wall)
-        for notes, wall in zip(timings.notes, timings.wall, strict=True)
-    ]
+def _steps(timings: Timings) -> Timings:
+    """The steps of each round; those of our trainer without its epoch's end."""
+    rounds = list(zip(timings.wall, timings.cpu, timings.notes, strict=True))
+    return Timings(
+        [notes.get("steps_seconds", wall) for wall, _, notes in rounds],
+        [notes.get("steps_cpu_seconds", cpu) for _, cpu, notes in rounds],
+    )
 
 
 def _steps_compared(
@@ -154,16 +155,8 @@ def _steps_compared(
 ) -> Line:
     """A line about steps alone, a time a step."""
     (name, mine), (other_name, theirs) = ours, other
-    steps, other_steps = _steps(mine), _steps(theirs)
-    return Line(
-        what,
-        "time",
-        ratio(steps, other_steps),
-        len(steps),
-        Side(name, Timings(wall=steps).seconds / job.steps),
-        Side(other_name, Timings(wall=other_steps).seconds / job.steps),
-        **rest,
-    )
+    pair = (name, _steps(mine)), (other_name, _steps(theirs))
+    return compared(what, "time", *pair, per=job.steps, **rest)
 
 
 def _tfmot(job: Job, timings: dict[str, Timings]) -> Line:
@@ -186,7 +179,7 @@ def _tfmot(job: Job, timings: dict[str, Timings]) -> Line:
 def _whole_epoch(job: Job, timings: dict[str, Timings]) -> Line:
     """A whole epoch of ours, its end included, beside as many bare steps."""
     masks, bare = timings["masks"], timings["bare"]
-    steps = _steps(masks)
+    steps = _steps(masks).wall
     # A round has few steps but a whole end: TensorBoard, checkpoint.
     ends = [wall - own for wall, own in zip(masks.wall, steps, strict=True)]
     epochs = [own / job.steps * job.epoch + end for own, end in zip(steps, ends, strict=True)]

@@ -19,12 +19,13 @@ ROOMS = [
     {"export", "compression"},
     {"figures"},
     {"setting", "training"},
+    {"baseline", "scan"},
     {"experiment", "report", "verify", "compress", "decompress"},
-    {"main"},
+    {"main", "sensitivity"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 #: What knows arrays only: neither TensorFlow nor Keras nor flags.
-PURE = ["pruning/allocation.py", "pruning/criteria.py", "pruning/masks.py"]
+PURE = [f"pruning/{name}.py" for name in ("allocation", "criteria", "curves", "masks")]
 PURE += [
     f"compression/{name}.py"
     for name in (
@@ -98,6 +99,7 @@ def test_tensorflow_enters_at_one_place():
         "tfprune.verify",
         "tfprune.compress",
         "tfprune.decompress",
+        "tfprune.sensitivity",
         *("tfprune." + name.removesuffix(".py").replace("/", ".") for name in PURE),
     ],
 )

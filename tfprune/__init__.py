@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tfprune.export.shrink import shrink
     from tfprune.export.tflite import export_tflite
     from tfprune.pruning.pruner import apply_masks, layer_sparsities, load_model, prune, strip
+    from tfprune.pruning.sensitivity import sensitivity
 
 #: Public name -> module that defines it.
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "load_model": "tfprune.pruning.pruner",
     "prune": "tfprune.pruning.pruner",
     "save_compressed": "tfprune.compression.artifact",
+    "sensitivity": "tfprune.pruning.sensitivity",
     "share_weights": "tfprune.compression.sharing",
     "shrink": "tfprune.export.shrink",
     "strip": "tfprune.pruning.pruner",
@@ -43,6 +45,7 @@ __all__ = [
     "load_model",
     "prune",
     "save_compressed",
+    "sensitivity",
     "share_weights",
     "shrink",
     "strip",

@@ -15,6 +15,7 @@ from tfprune.errors import UsageError
 from tfprune.models import NETWORK_NAMES, NETWORKS
 from tfprune.pruning.allocation import ALLOCATIONS
 from tfprune.pruning.criteria import CRITERIA
+from tfprune.pruning.curves import LADDER, check_ladder
 
 OPTIMIZERS = ("adam", "sgd")
 NORMALIZATIONS = ("unit", "standardize", "none")
@@ -144,15 +145,27 @@ class Config:
         "global",
         "How the target becomes layer sparsities: global (one threshold for the group), uniform "
         "(the same in each layer), explicit (--layer_sparsity), stddev (threshold = quality x "
-        "standard deviation of the layer).",
+        "standard deviation of the layer), sensitivity (what costs the least accuracy by a scan "
+        "of each layer alone).",
         "prune",
-        choices=tuple(ALLOCATIONS),
+        choices=(*ALLOCATIONS, "sensitivity"),
     )
     layer_sparsity: tuple[str, ...] = _flag(
         (), "Sparsity by layer, as fc1=0.4724,fc2=0.4356; with --allocation=explicit.", "prune"
     )
     stddev_quality: float = _flag(
         0.0, "Quality of --allocation=stddev; 0: the one that reaches --sparsity.", "prune", low=0
+    )
+    accuracy_budget: float = _flag(
+        0.0,
+        "With --allocation=sensitivity: remove what costs at most this much accuracy before "
+        "retraining, as predicted, instead of --sparsity; 0: --sparsity decides.",
+        "prune",
+        low=0,
+        high=1,
+    )
+    sensitivity_sparsities: tuple[float, ...] = _flag(
+        LADDER, "Sparsities at which the sensitivity scan measures each layer.", "prune", below=1
     )
     criterion: str = _flag(
         "magnitude",
@@ -219,7 +232,32 @@ class Config:
                 f"--allocation={self.allocation}"
             )
         self.sparsity_by_layer()
+        self._check_sensitivity()
         self._check_model()
+
+    def _check_sensitivity(self) -> None:
+        try:
+            ladder = check_ladder(self.sensitivity_sparsities)
+        except UsageError as error:
+            raise UsageError(f"--sensitivity_sparsities: {error}") from None
+        if self.allocation != "sensitivity":
+            if self.accuracy_budget:
+                raise UsageError(
+                    "--accuracy_budget needs --allocation=sensitivity; received "
+                    f"--allocation={self.allocation}"
+                )
+            return
+        if self.dry_run:
+            raise UsageError(
+                "--allocation=sensitivity scans a trained network, and --dry_run trains nothing; "
+                "python -m tfprune.sensitivity shows what it proposes"
+            )
+        if self.sparsity > ladder[-1]:
+            raise UsageError(
+                "--sparsity must not exceed the last of --sensitivity_sparsities, where the scan "
+                f"ends; received --sparsity={self.sparsity:g}, "
+                f"--sensitivity_sparsities={text_of(ladder)}"
+            )
 
     def _check_model(self) -> None:
         if self.user_model is None and self.model not in NETWORK_NAMES:

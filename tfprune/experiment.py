@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.atomic import write_text
+from tfprune.baseline import baseline_folder, dense_model
 from tfprune.config import Config
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit, require_ok
@@ -25,12 +26,14 @@ from tfprune.export.files import code_file, export_files
 from tfprune.figures import layer_figures
 from tfprune.logs import log_to
 from tfprune.machine import machine, versions
+from tfprune.pruning.curves import Proposal
 from tfprune.pruning.masks import load_masks, save_masks
 from tfprune.pruning.prunable import describe
 from tfprune.pruning.pruner import get_masks, prune
 from tfprune.reporting.console import console_row
 from tfprune.reporting.summary import empty_summary, read_summary, write_summary
 from tfprune.run_dir import RunDir
+from tfprune.scan import report_scan, scan
 from tfprune.setting import Setting, configure_tensorflow
 from tfprune.training.interrupt import InterruptedRunError
 from tfprune.training.stage import train_stage
@@ -70,8 +73,11 @@ def dry_run(setting: Setting) -> dict[str, Any]:
     return summary
 
 
-def prune_arguments(config: Config) -> dict[str, Any]:
-    """The arguments of `tfprune.prune` that the flags stand for."""
+def prune_arguments(config: Config, proposed: Proposal | None = None) -> dict[str, Any]:
+    """The arguments of `tfprune.prune` that the flags, and a scan's proposal, stand for."""
+    if proposed is not None:
+        chosen = {"layer_sparsity": proposed.layer_sparsity, "criterion": config.criterion}
+        return chosen | {"seed": config.seed}
     explicit = config.allocation == "explicit"
     by_quality = config.stddev_quality > 0
     return {
@@ -113,12 +119,7 @@ class Experiment:
         self.setting = setting
         self.config = setting.config
         self.folder = folder
-        self.baseline = RunDir(
-            Path(self.config.runs_dir)
-            / "baselines"
-            / f"{self.config.network}-{setting.dataset_label}-seed{self.config.seed}"
-            f"-{setting.dense_mark[:8]}"
-        )
+        self.baseline = baseline_folder(setting)
         self.summary: dict[str, Any] = empty_summary() | _identity(self.config)
         self.summary["wall_seconds"] = _earlier_seconds(folder.summary)
         self._since = time.monotonic()
@@ -188,17 +189,8 @@ class Experiment:
 
     def train_dense(self) -> list[np.ndarray]:
         """Trains the baseline, or finds it; the user's own model is taken as it is."""
-        setting = self.setting
-        if self.config.user_model is not None:
-            model = setting.new_model()
-            self._note_dense(setting.evaluator(model)(), [])
-            return model.get_weights()
-        model = setting.new_model(self.config.dropout)
-        plan = setting.dense_plan()
-        history = train_stage(
-            setting, self.baseline, "dense", setting.dense_flags, setting.dense_mark, model, plan
-        )
-        self._note_dense(history[-1] if history else setting.evaluator(model)(), history)
+        model, history = dense_model(self.setting)
+        self._note_dense(history[-1] if history else self.setting.evaluator(model)(), history)
         return model.get_weights()
 
     def _note_dense(self, accuracies: dict[str, Any], history: list[dict[str, Any]]) -> None:
@@ -234,7 +226,8 @@ class Experiment:
         setting = self.setting
         dense = setting.new_model(setting.retrain_flags["retrain_dropout"])
         dense.set_weights(dense_weights)
-        model = prune(dense, **prune_arguments(self.config))
+        proposed = self._scan(dense) if self.config.allocation == "sensitivity" else None
+        model = prune(dense, **prune_arguments(self.config, proposed))
         masks = get_masks(model)
         _LOG.info("stage prune")
         held = self.folder.begin("prune", self._prune_flags, setting.prune_mark)
@@ -247,11 +240,18 @@ class Experiment:
         self.summary["first_test_accuracy"] = held["test_accuracy"]
         self.summary["protected_layers"] = [layer.name for layer in layers if layer.kept == 1]
         self.summary |= layer_figures(model)
-        if self.config.stddev_quality:  # then the target is what the quality gives
+        if self.config.stddev_quality or self.config.accuracy_budget:  # what they give
             self.summary["target_sparsity"] = round(self.summary["group_sparsity"], 4)
         _LOG.info("first test, before retraining: %.4f", held[setting.judged_by])
         self._write("running")
         return model
+
+    def _scan(self, dense: Any) -> Proposal:
+        """What a sensitivity scan proposes for the budget, or without one for the target."""
+        budget, sparsity = self.config.accuracy_budget, self.config.sparsity
+        target = {"accuracy_budget": budget} if budget else {"sparsity": sparsity}
+        found = scan(self.setting, self.baseline, dense)
+        return report_scan(self.setting, self.folder, found, dense, [target])[0]
 
     def retrain(self, model: Any) -> None:
         """Trains what is left; what was removed stays exactly zero."""

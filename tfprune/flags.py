@@ -58,26 +58,32 @@ def parse(arguments: Sequence[str]) -> Config:
 
 
 def _tuple(field: dataclasses.Field, items: list[str]) -> tuple:
-    if "int" not in str(field.type):
-        return tuple(items)
+    kinds = {"int": (int, "whole numbers"), "float": (float, "numbers")}
+    kind, what = next((kinds[k] for k in kinds if k in str(field.type)), (str, ""))
     try:
-        return tuple(int(item) for item in items)
+        return tuple(kind(item) for item in items)
     except ValueError:
-        raise UsageError(
-            f"--{field.name} takes whole numbers; received {','.join(items)!r}"
-        ) from None
+        raise UsageError(f"--{field.name} takes {what}; received {','.join(items)!r}") from None
 
 
-def help_text() -> str:
-    """What `--help` prints: every flag with its default and its help."""
-    lines = [
-        "usage: python -m tfprune.main --flagfile=configs/quickstart.cfg [--flag=value ...]",
-        "",
-        "Trains (or loads) a network, prunes it, retrains it, proves the zeros, exports it and",
-        "reports what it cost. The same command resumes an interrupted run. A flagfile holds one",
-        "flag a line; flags given after it win.",
-        "",
-    ]
+_HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort", "-?"}
+
+_INTRODUCTION = """\
+usage: python -m tfprune.main --flagfile=configs/quickstart.cfg [--flag=value ...]
+
+Trains (or loads) a network, prunes it, retrains it, proves the zeros, exports it and
+reports what it cost. The same command resumes an interrupted run. A flagfile holds one
+flag a line; flags given after it win."""
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether the arguments ask for `--help`."""
+    return bool(_HELP.intersection(arguments))
+
+
+def help_text(introduction: str = _INTRODUCTION) -> str:
+    """What `--help` prints: the introduction, then every flag with its default and its help."""
+    lines = [introduction, ""]
     for field in dataclasses.fields(Config):
         kind = type(field.default).__name__ if not isinstance(field.default, tuple) else "list"
         shown = text_of(field.default) if field.default not in ("", ()) else "empty"

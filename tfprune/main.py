@@ -6,11 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from tfprune.command import exit_status_of
-from tfprune.flags import help_text, parse
+from tfprune.flags import asks_for_help, help_text, parse
 from tfprune.keras_line import choose_keras, keras_line_of
 from tfprune.quiet import quiet
-
-_HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort", "-?"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str]) -> int:
-    if _HELP.intersection(arguments):
+    if asks_for_help(arguments):
         print(help_text())
         return 0
     config = parse(arguments)

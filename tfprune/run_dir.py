@@ -78,6 +78,16 @@ class RunDir:
         return self.path / "checkpoints"
 
     @property
+    def sensitivity(self) -> Path:
+        """The sensitivity scan and what it proposes."""
+        return self.path / "sensitivity.json"
+
+    @property
+    def sensitivity_plot(self) -> Path:
+        """The picture of the scan."""
+        return self.path / "sensitivity.png"
+
+    @property
     def log(self) -> Path:
         """What the console showed."""
         return self.path / "log.txt"

@@ -23,6 +23,7 @@ from tfprune.training.randomness import use_resettable_dropout
 
 def configure_tensorflow(config: Config) -> None:
     """Threads, determinism and seeds; has to come before TensorFlow computes anything."""
+    tf.get_logger().setLevel("ERROR")  # it warns where several models are each compiled once
     if config.threads:
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
         tf.config.threading.set_inter_op_parallelism_threads(config.threads)

@@ -21,7 +21,7 @@ from tfprune.data.digits import scaled_digits
 from tfprune.data.tfds import SUGGESTED
 from tfprune.errors import UsageError
 
-__all__ = ["SUGGESTED", "Dataset", "Split", "load"]
+__all__ = ["SUGGESTED", "Dataset", "Split", "hold_out", "load"]
 
 _NAME = re.compile(r"(?P<path>\w[\w.-]*(?:/[\w.-]+)*?)(?::(?P<version>\d+\.\d+\.\d+))?")
 
@@ -74,11 +74,15 @@ def load(
             None if cache_dir is None else Path(cache_dir).expanduser(),
             image_size,
         )
-    return _hold_out(dataset, validation_fraction) if validation_fraction else dataset
+    return hold_out(dataset, validation_fraction) if validation_fraction else dataset
 
 
-def _hold_out(dataset: Dataset, fraction: float) -> Dataset:
-    """Moves a fixed random `fraction` of the training set to `validation`."""
+def hold_out(dataset: Dataset, fraction: float) -> Dataset:
+    """Moves a fixed random `fraction` of the training set to `validation`.
+
+    Raises:
+        UsageError: a part would be left without images.
+    """
     n = len(dataset.train)
     held = int(np.floor(fraction * n + 0.5))
     if not 0 < held < n:

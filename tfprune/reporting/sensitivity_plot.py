@@ -1,0 +1,50 @@
+"""The picture of a sensitivity scan, after figure 6 of Han et al. 2015."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from tfprune.pruning.curves import Proposal, Sensitivity
+from tfprune.reporting.canvas import COLORS, GREY, INK, MARKERS, WIDTH, new_figure, png
+
+_LINES = ("-", "--", ":")
+
+
+def sensitivity_plot(title: str, found: Sensitivity, proposed: Proposal | None = None) -> bytes:
+    """Accuracy against the fraction of a layer's weights kept, one line a layer, as PNG bytes.
+
+    The kept fraction is on a logarithmic scale, where what matters is not squeezed into a
+    corner. With `proposed`, a ring on each line marks what the proposal keeps of the layer.
+    """
+    figure, style = new_figure(WIDTH, 4.6)
+    with style:
+        axes = figure.subplots()
+        axes.axhline(
+            100 * found.dense_accuracy, color=GREY, linestyle=":", linewidth=1.2, label="dense"
+        )
+        looks = itertools.product(_LINES, zip(COLORS, MARKERS, strict=True))
+        for (name, curve), (line, (color, marker)) in zip(
+            found.curves.items(), itertools.cycle(looks), strict=False
+        ):
+            kept = [100.0, *(100 * (1 - sparsity) for sparsity, _ in curve)]
+            accuracies = [100 * found.dense_accuracy, *(100 * accuracy for _, accuracy in curve)]
+            look: dict[str, Any] = {"color": color, "marker": marker, "linestyle": line}
+            axes.plot(kept, accuracies, label=name, markersize=4, linewidth=1.5, **look)
+            if proposed is not None:
+                share = 100 * (1 - proposed.layer_sparsity[name])
+                at = np.interp(share, kept[::-1], accuracies[::-1])
+                axes.plot(share, at, "o", mfc="none", mec=color, mew=1.5, markersize=11)
+        if proposed is not None:
+            text = f"proposed: {100 * proposed.sparsity:.2f} % of all removed"
+            axes.plot([], [], "o", mfc="none", mec=INK, markersize=9, label=text)
+        axes.set_xscale("log")
+        lowest = min(1 - curve[-1][0] for curve in found.curves.values())
+        ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if t >= 99 * lowest]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("weights kept in this layer, the others dense (%)")
+        axes.set_ylabel("accuracy, not retrained (%)")
+        return png(figure, title, [axes])

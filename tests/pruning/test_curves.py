@@ -71,7 +71,8 @@ def test_the_sparsities_of_a_proposal_give_its_counts_and_the_last_weight_stays(
     assert proposed.layer_sparsity == {"a": 2 / 3, "b": 0}
 
 
-def sensitivities(max_layers=5, sizes=st.integers(1, 5000)):
+def sensitivities(max_layers=5, max_size=5000):
+    sizes = st.integers(1, max_size)
     ladders = st.lists(st.floats(0.01, 0.99), min_size=1, max_size=6, unique=True).map(sorted)
 
     @st.composite
@@ -121,7 +122,7 @@ def test_any_budget_is_kept_and_a_larger_one_prunes_no_layer_less(found, first, 
             continue
 
 
-@given(sensitivities(max_layers=3, sizes=st.integers(1, 9)), st.floats(0, 1))
+@given(sensitivities(max_layers=3, max_size=9), st.floats(0, 1))
 def test_no_other_allocation_of_the_same_total_is_predicted_to_cost_less(found, share):
     proposed = found.propose(sparsity=share * most(found))
     count, best = sum(proposed.removed.values()), float("inf")

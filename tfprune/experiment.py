@@ -223,13 +223,13 @@ class Experiment:
         Masks that stand from an earlier session must come out again, or the stage is
         refused: then weights and folder do not belong together.
         """
+        _LOG.info("stage prune")
         setting = self.setting
         dense = setting.new_model(setting.retrain_flags["retrain_dropout"])
         dense.set_weights(dense_weights)
         proposed = self._scan(dense) if self.config.allocation == "sensitivity" else None
         model = prune(dense, **prune_arguments(self.config, proposed))
         masks = get_masks(model)
-        _LOG.info("stage prune")
         held = self.folder.begin("prune", self._prune_flags, setting.prune_mark)
         if held is None:
             save_masks(self.folder.masks, masks)

@@ -20,8 +20,8 @@ ROOMS = [
     {"figures"},
     {"setting", "training"},
     {"baseline", "scan"},
-    {"experiment", "report", "verify", "compress", "decompress"},
-    {"main", "sensitivity"},
+    {"experiment", "job", "report", "verify", "compress", "decompress"},
+    {"main", "sensitivity", "sweep"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 #: What knows arrays only: neither TensorFlow nor Keras nor flags.
@@ -96,6 +96,7 @@ def test_tensorflow_enters_at_one_place():
         "tfprune",
         "tfprune.main",
         "tfprune.report",
+        "tfprune.sweep",
         "tfprune.verify",
         "tfprune.compress",
         "tfprune.decompress",

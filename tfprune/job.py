@@ -140,7 +140,7 @@ def plan(configs: Sequence[Path], seeds: Sequence[int], flags: Sequence[str]) ->
         UsageError: flags that cannot be used, or two runs in one folder.
     """
     jobs = []
-    folders: dict[Path, Path] = {}
+    folders: dict[Path, str] = {}
     for flagfile in configs:
         for seed in seeds:
             arguments = [f"--flagfile={flagfile}", f"--seed={seed}", "--noprogress", *flags]
@@ -148,12 +148,13 @@ def plan(configs: Sequence[Path], seeds: Sequence[int], flags: Sequence[str]) ->
                 config = parse(arguments)
             except UsageError as error:
                 raise UsageError(f"{flagfile}: {error}") from None
-            other = folders.setdefault(config.run_path.resolve(), flagfile)
-            if other != flagfile or (len(seeds) > 1 and config.seed != seed):
+            run = f"{flagfile} seed {seed}"
+            if other := folders.get(config.run_path.resolve()):
                 raise UsageError(
-                    f"two runs would share the folder {str(config.run_path)!r}; received "
-                    f"{str(other)!r} and {str(flagfile)!r}, seed {seed}"
+                    f"two runs would share the folder {str(config.run_path)!r}; received {other} "
+                    f"and {run}"
                 )
+            folders[config.run_path.resolve()] = run
             jobs.append(Job(flagfile, config, arguments))
     first: dict[str, Job] = {}
     for job in sorted(jobs, key=lambda job: job.config.sparsity > 0):  # dense training alone

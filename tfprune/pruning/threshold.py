@@ -1,0 +1,155 @@
+"""Allocations by one threshold over the whole group: global, stddev, lamp. NumPy only.
+
+They differ in what meets the threshold: the scores themselves, or the scores after each
+layer was brought to a scale of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfprune.errors import UsageError
+from tfprune.pruning.rule import (
+    Allocation,
+    Arrays,
+    Target,
+    allocation,
+    cut_each,
+    group_count,
+    require,
+)
+
+
+@allocation("global")
+def global_threshold(scores: Arrays, weights: Arrays, target: Target) -> Allocation:
+    """One threshold for the whole group: its n lowest scores go, wherever they are.
+
+    The "equivalent rate" of the published tables. Ties: the lowest index in model order.
+    """
+    require("global", target, "sparsity")
+    return lowest(scores, group_count(scores, target))
+
+
+@allocation("stddev")
+def stddev(scores: Arrays, weights: Arrays, target: Target) -> Allocation:
+    """Weights that score below quality x std(weights of the layer) go.
+
+    Given a sparsity instead of a quality, the quality is solved for: the n lowest values of
+    score / std go, which is the global rule on that ratio. A layer without spread (std = 0)
+    has no weight below its threshold, and goes last. Source: Han et al. 2015, section 3.
+    """
+    spreads = {name: float(np.std(weights[name], dtype=np.float64)) for name in scores}
+    if target.quality is None:
+        require("stddev", target, "sparsity", "quality")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = {
+                name: array / np.float32(spreads[name])
+                if spreads[name] > 0
+                else np.where(np.isneginf(array), array, np.inf).astype(np.float32)
+                for name, array in scores.items()
+            }
+        solved = lowest(ratios, group_count(scores, target))
+        thresholds = {
+            name: ratio if math.isinf(ratio) else ratio * spreads[name]
+            for name, ratio in solved.thresholds.items()
+        }
+        return dataclasses.replace(solved, thresholds=thresholds)
+    require("stddev", target, "quality", "sparsity")
+    if not 0 <= target.quality < math.inf:
+        raise UsageError(f"quality must be a finite number >= 0. Received: {target.quality!r}")
+    below = [
+        int(np.count_nonzero(array < target.quality * spreads[name]))
+        for name, array in scores.items()
+    ]
+    protected = [n == array.size for n, array in zip(below, scores.values(), strict=True)]
+    removed = [n - last for n, last in zip(below, protected, strict=True)]
+    return cut_each(scores, removed, protected)
+
+
+@allocation("lamp")
+def lamp(scores: Arrays, weights: Arrays, target: Target) -> Allocation:
+    """The n lowest LAMP scores of the group go.
+
+    A layer's weights in ascending order of score u (ties: by index) have the LAMP score
+    u_i^2 / sum_{j >= i} u_j^2: what a weight adds to what is left when all below it are gone.
+    A layer's last weight has 1, the most there is. u is the score of the criterion, with
+    `magnitude` |w| as in the paper; it must not be negative. The layer's thresholds are in u.
+    Source: Lee et al. 2021, *Layer-adaptive Sparsity for the Magnitude-based Pruning*.
+    """
+    require("lamp", target, "sparsity")
+    count = group_count(scores, target)
+    decided = lowest({name: _lamp_scores(name, array) for name, array in scores.items()}, count)
+    thresholds = cut_each(scores, list(decided.removed.values()), [False] * len(scores)).thresholds
+    return dataclasses.replace(decided, thresholds=thresholds)
+
+
+def _lamp_scores(name: str, scores: np.ndarray) -> np.ndarray:
+    """The LAMP scores of one layer, float64; -inf stays."""
+    flat = scores.ravel()
+    gone = np.isneginf(flat)
+    if (flat[~gone] < 0).any():
+        raise UsageError(
+            f"allocation 'lamp' squares the scores, which must be >= 0. Received: {flat.min()!r} "
+            f"in layer {name!r}"
+        )
+    order = np.argsort(flat, kind="stable")
+    squares = np.square(np.where(gone, 0, flat), dtype=np.float64)[order]
+    tails = np.cumsum(squares[::-1])[::-1]
+    ratios = np.divide(squares, tails, out=np.zeros_like(squares), where=tails > 0)
+    result = np.empty_like(ratios)
+    result[order] = ratios
+    result[gone] = -np.inf
+    return result.reshape(scores.shape)
+
+
+def lowest(scores: Arrays, count: int) -> Allocation:
+    """The `count` lowest scores of the group, without the last-to-go one of each layer.
+
+    Costs one partition of the group and one buffer of its size.
+    """
+    if count == 0:
+        return cut_each(scores, [0] * len(scores), [False] * len(scores))
+    lasts = {name: _last_to_go(array.ravel()) for name, array in scores.items()}
+    buffer = _without(scores, lasts)
+    buffer.partition(count - 1)
+    cut = buffer[count - 1]
+    removed, ties = {}, {}
+    for name, array in scores.items():
+        last = array.ravel()[lasts[name]]
+        removed[name] = int(np.count_nonzero(array < cut)) - int(last < cut)
+        ties[name] = int(np.count_nonzero(array == cut)) - int(last == cut)
+    left = count - sum(removed.values())
+    protected = []
+    for name, array in scores.items():
+        taken = min(left, ties[name])
+        removed[name] += taken
+        left -= taken
+        last = array.ravel()[lasts[name]]
+        # Its turn came: it scores below the cut, or at it while others there still had to go.
+        if last < cut or (last == cut and left > 0):
+            protected.append(name)
+    thresholds = {name: float(cut) if n else -math.inf for name, n in removed.items()}
+    return Allocation(removed, thresholds, tuple(protected))
+
+
+def _last_to_go(flat: np.ndarray) -> int:
+    """Index of the highest score; of equals, the last one (the lowest index goes first)."""
+    return flat.size - 1 - int(np.argmax(flat[::-1]))
+
+
+def _without(scores: Arrays, lasts: Mapping[str, int]) -> np.ndarray:
+    """All scores but one a layer, in one array; their order does not matter to a partition."""
+    total = sum(array.size for array in scores.values())
+    buffer = np.empty(total - len(scores), dtype=np.result_type(*scores.values()))
+    start = 0
+    for name, array in scores.items():
+        flat, part = array.ravel(), buffer[start : start + array.size - 1]
+        part[:] = flat[:-1]
+        if lasts[name] < part.size:
+            part[lasts[name]] = flat[-1]
+        start += part.size
+    return buffer

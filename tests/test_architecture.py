@@ -25,7 +25,13 @@ ROOMS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 #: What knows arrays only: neither TensorFlow nor Keras nor flags.
-PURE = [f"pruning/{name}.py" for name in ("allocation", "criteria", "curves", "masks")]
+PURE = [
+    f"pruning/{name}.py"
+    for name in (
+        *("allocation", "budget", "criteria", "curves", "density", "granularity", "masks"),
+        *("rule", "threshold"),
+    )
+]
 PURE += [
     f"compression/{name}.py"
     for name in (

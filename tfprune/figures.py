@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tfprune.export.macs import macs
+from tfprune.pruning.macs import macs
 from tfprune.pruning.prunable import LayerInfo, describe
 
 

@@ -38,5 +38,5 @@ def test_a_newcomer_registers_by_name(monkeypatch):
 
 
 def test_unknown_criterion_lists_the_possible():
-    with pytest.raises(UsageError, match=r"magnitude, random. Received: 'taylor'"):
+    with pytest.raises(UsageError, match=r"magnitude, random, snip, synflow. Received: 'taylor'"):
         score("taylor", np.ones(2), np.random.default_rng(0))

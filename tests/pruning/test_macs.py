@@ -7,8 +7,8 @@ import pytest
 
 from tfprune.backend import keras
 from tfprune.errors import UsageError
-from tfprune.export.macs import macs
 from tfprune.models import build
+from tfprune.pruning.macs import macs
 from tfprune.pruning.pruner import prune, strip
 
 layers = keras.layers
@@ -46,7 +46,7 @@ def test_every_kind_of_layer() -> None:
             layers.Reshape((100, 5), name="reshape"),
             layers.Conv1D(2, 3, strides=2, name="line"),  # 30 weights, 49 out
             layers.EinsumDense("abc,cde->abde", (49, 3, 2), name="einsum"),  # 12 weights, 49
-            layers.Reshape((49, 6)),
+            layers.Reshape((49, 6), name="flat"),
             layers.EinsumDense("...b,bc->...c", 7, name="dots"),  # 42 weights, 49
         ]
     )

@@ -16,9 +16,9 @@ import numpy as np
 from tfprune.errors import UsageError
 from tfprune.export.cut import cut_copy, cuts_of, sliced
 from tfprune.export.liveness import calls_of, find_live_units, graphs_of, uses_of
-from tfprune.export.macs import macs
 from tfprune.pruning.graph import leaf_layers
 from tfprune.pruning.loading import check_model
+from tfprune.pruning.macs import macs
 from tfprune.pruning.pruner import strip
 
 #: "conv1/kernel" -> axis -> old indices that stay, ascending; the position is the new index.
@@ -34,7 +34,7 @@ class LayerUnits:
         units: size of the last axis of its output.
         parameters: number of its weights, zeros counted.
         macs: multiply-accumulates of one sample, zeros counted; 0 for layers that
-            `tfprune.export.macs` does not count, None where the size of the images is open.
+            `tfprune.pruning.macs` does not count, None where the size of the images is open.
     """
 
     name: str

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfprune.backend import keras, tf
 from tfprune.errors import UsageError
-from tfprune.pruning.prunable import unwrapped
+from tfprune.pruning.graph import unwrapped
 
 _LAYERS = keras.layers
 _TRANSPOSED = (_LAYERS.Conv1DTranspose, _LAYERS.Conv2DTranspose, _LAYERS.Conv3DTranspose)
@@ -44,17 +44,27 @@ def macs(model: keras.Model) -> dict[str, tuple[int, int]]:
     Raises:
         UsageError: a subclassed model, or image axes of unknown size.
     """
-    counted: dict[str, tuple[int, int]] = {}
-    for name, layer, inputs, outputs in _calls(model, ""):
-        positions = _positions(name, layer, inputs, outputs)
-        if positions is None:
-            continue
+    counted = {}
+    for name, (layer, count) in _uses(model).items():
         kernels = [np.asarray(kernel) for kernel in _kernels(layer)]
-        dense = positions * sum(kernel.size for kernel in kernels)
-        kept = positions * sum(int(np.count_nonzero(kernel)) for kernel in kernels)
-        before = counted.get(name, (0, 0))
-        counted[name] = (before[0] + dense, before[1] + kept)
+        dense = count * sum(kernel.size for kernel in kernels)
+        counted[name] = (dense, count * sum(int(np.count_nonzero(kernel)) for kernel in kernels))
     return counted
+
+
+def positions(model: keras.Model) -> dict[str, int]:
+    """How often each weight of a layer is used for one sample; layers and errors as in `macs`."""
+    return {name: count for name, (_, count) in _uses(model).items()}
+
+
+def _uses(model: keras.Model) -> dict[str, tuple[Any, int]]:
+    """Name -> (layer, positions of all its calls together), in model order."""
+    found: dict[str, tuple[Any, int]] = {}
+    for name, layer, inputs, outputs in _calls(model, ""):
+        count = _positions(name, layer, inputs, outputs)
+        if count is not None:
+            found[name] = (layer, count + (found[name][1] if name in found else 0))
+    return found
 
 
 def _calls(model: keras.Model, path: str) -> Iterator[tuple[str, Any, tuple, tuple]]:

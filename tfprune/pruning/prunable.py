@@ -175,14 +175,19 @@ def live_units(layer: Any, kernel: Kernel, mask: np.ndarray) -> np.ndarray | Non
         bool array of the shape of the bias, or flat where there is no bias; None where units
         cannot be told from the kernel.
     """
-    axes = kernel.unit_axes
-    if isinstance(layer, keras.layers.EinsumDense):
-        axes = _einsum_unit_axes(layer)
+    axes = unit_axes(layer, kernel)
     if axes is None:
         return None
     alive = unit_mask(mask, axes)
     bias = getattr(layer, kernel.bias, None) if kernel.bias else None
     return alive.reshape(-1 if bias is None else tuple(bias.shape))
+
+
+def unit_axes(layer: Any, kernel: Kernel) -> tuple[int, ...] | None:
+    """Axes of the kernel along which a layer's units lie; None where they cannot be told."""
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _einsum_unit_axes(layer)
+    return kernel.unit_axes
 
 
 def _einsum_unit_axes(layer: Any) -> tuple[int, ...] | None:

@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from tfprune.backend import tf
 from tfprune.errors import UsageError
-from tfprune.pruning.allocation import Target, allocate
-from tfprune.pruning.criteria import score
+from tfprune.pruning.allocation import Target
+from tfprune.pruning.choice import Request, choose_masks
 from tfprune.pruning.graph import followers, leaf_layers, unwrapped
 from tfprune.pruning.loading import check_model, load_model
-from tfprune.pruning.masks import keep_largest
-from tfprune.pruning.prunable import Prunable, kernels_of, live_units, prunables, select
+from tfprune.pruning.prunable import kernels_of, live_units, prunables, select
 from tfprune.pruning.rebuild import rebuild
 from tfprune.pruning.wrapper import PrunableLayer
 
@@ -39,15 +37,21 @@ def prune(
     allocation: str = "global",
     layer_sparsity: Mapping[str, float] | None = None,
     quality: float | None = None,
+    target_bytes: int | None = None,
+    target_macs: int | None = None,
+    granularity: str | tuple[int, int] = "weight",
     criterion: str = "magnitude",
+    criterion_rounds: int | None = None,
+    data: Any = None,
+    loss: Any = None,
     seed: int = 0,
     in_place: bool = False,
 ) -> Any:
     """Removes the least important weights of a model; they stay zero while it trains.
 
-    A group of N weights at sparsity s loses exactly floor(s N + 0.5). A unit (filter, channel,
-    neuron) that loses its last weight loses its bias, and the scale and shift of a batch
-    normalization that alone follows it, so that it outputs exactly zero.
+    A group of N weights (filters, blocks) at sparsity s loses exactly floor(s N + 0.5). A unit
+    (filter, channel, neuron) that loses its last weight loses its bias, and the scale and
+    shift of a batch normalization that alone follows it, so that it outputs exactly zero.
 
     Args:
         model: a built functional or sequential model, nested or not. It is not changed.
@@ -57,11 +61,30 @@ def prune(
             left out unless named exactly. Default: all, or those of `layer_sparsity`.
         exclude: layers to leave out, in the same words.
         allocation: "global" (one threshold for the group), "uniform" (the same fraction of
-            each layer), "explicit" (`layer_sparsity`; also the default where that is given
-            without a sparsity), or "stddev" (Han's quality x standard deviation).
-        layer_sparsity: layer name -> sparsity, for "explicit".
+            each layer), "erk" (small layers denser), "lamp" (one threshold on LAMP scores),
+            "stddev" (Han's quality x standard deviation), or "explicit" (`layer_sparsity`;
+            also the default where that is given without a sparsity).
+        layer_sparsity: layer name, or pattern ("conv*") -> sparsity, for "explicit". An exact
+            name wins over patterns, the longest pattern over others.
         quality: threshold in standard deviations of a layer, for "stddev".
-        criterion: what scores a weight: "magnitude" or "random".
+        target_bytes: instead of a sparsity: the largest model, under the allocation, of at
+            most so many bytes. Counted without coding: 4 for each value of every variable,
+            and for a layer of N weights that keeps k, ceil((32 k + N H(k / N)) / 8), its
+            positions at their entropy H, or 4 N where that is less.
+        target_macs: instead of a sparsity: the same for the multiply-accumulates of one
+            sample, k x positions for a layer of k kept weights.
+        granularity: what is removed as a whole, and counted: "weight"; "filter" (channels,
+            neurons: with bias and batch norm); "blockRxC", or (R, C): R neighbours along the
+            inputs x C along the outputs; "N:M", as "2:4": N of every M neighbours along the
+            inputs are kept, in every layer, without a sparsity. A unit scores the mean of its
+            weights' scores; a layer's last unit stays.
+        criterion: what scores a weight: "magnitude", "random", "snip" (needs `data`), or
+            "synflow".
+        criterion_rounds: how often what is left is scored anew on the way to the target, at
+            a density that falls geometrically; default 1, for "synflow" 100.
+        data: (x, y) arrays, or batches of them, for criteria of the loss. Some batches will do.
+        loss: function (y, outputs) -> losses or the name of a Keras loss, for the same;
+            default that of the compiled model.
         seed: of criteria that draw random numbers.
         in_place: prune the given model, whose layers `prune` has wrapped before.
 
@@ -78,8 +101,19 @@ def prune(
         layers = list(layer_sparsity) if layers is None else layers
         allocation = "explicit" if allocation == "global" and sparsity is None else allocation
     group = select(model, layers, exclude)
-    target = Target(sparsity=sparsity, layer_sparsity=layer_sparsity, quality=quality)
-    masks = _choose(group, allocation, target, criterion, np.random.default_rng(seed))
+    request = Request(
+        Target(sparsity=sparsity, layer_sparsity=layer_sparsity, quality=quality),
+        target_bytes=target_bytes,
+        target_macs=target_macs,
+        allocation=allocation,
+        granularity=granularity,
+        criterion=criterion,
+        criterion_rounds=criterion_rounds,
+        data=data,
+        loss=loss,
+        seed=seed,
+    )
+    masks = choose_masks(model, group, request)
     unready = [p.path for p in group if p.mask is None]
     if not in_place:
         model = rebuild(model, _wrapping(model, set(unready)))
@@ -190,37 +224,6 @@ def set_masks(model: Any, masks: Mapping[str, np.ndarray]) -> None:
         if id(norm) in paths and id(producer) in paths:
             own = given[paths[id(norm)]]
             norm.set_masks({name: alive & own.get(name, True) for name in norm.masks})
-
-
-def _choose(
-    group: list[Prunable],
-    allocation: str,
-    target: Target,
-    criterion: str,
-    rng: np.random.Generator,
-) -> dict[str, np.ndarray]:
-    """The masks of a group, by key. What was removed before scores lowest."""
-    weights = {p.name: tf.convert_to_tensor(p.variable).numpy() for p in group}
-    scores = {name: score(criterion, array, rng) for name, array in weights.items()}
-    lost = {}
-    for p in group:
-        gone = np.zeros((), bool) if p.mask is None else ~tf.convert_to_tensor(p.mask).numpy()
-        lost[p.name] = int(gone.sum())
-        scores[p.name] = np.where(gone, -np.inf, scores[p.name]) if gone.any() else scores[p.name]
-    decided = allocate(allocation, scores, weights, target)
-    if decided.protected:
-        logging.warning(
-            "the target would have removed the last weight of these layers; they keep one, and "
-            "others went instead: %s",
-            ", ".join(decided.protected),
-        )
-    for name, count in decided.removed.items():
-        if count < lost[name]:
-            raise UsageError(
-                f"layer {name!r} has lost {lost[name]} of its {weights[name].size} weights before, "
-                f"and removed stays removed. Received: a target that removes {count} of them"
-            )
-    return {p.key: keep_largest(scores[p.name], decided.removed[p.name]) for p in group}
 
 
 def _wrapping(model: Any, paths: set[str]) -> Callable[[Any], Any]:

@@ -25,7 +25,7 @@ def evaluate(turn: Turn, images: int) -> None:
     """Our accuracy of VGG-16-BN on uint8 images; notes the operations."""
     from benchmarking.steps import network
     from tfprune.data import Split
-    from tfprune.export.macs import macs
+    from tfprune.pruning.macs import macs
     from tfprune.training.evaluate import evaluator
     from tfprune.training.inputs import Normalization
 

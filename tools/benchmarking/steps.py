@@ -62,7 +62,7 @@ def trainer(
         augmentation: arguments of `Augmentation`.
         callbacks: whether TensorBoard and checkpoints are written, as in a run.
     """
-    from tfprune.export.macs import macs
+    from tfprune.pruning.macs import macs
     from tfprune.pruning.pruner import prune
     from tfprune.training.checkpoint import CheckpointFolder
     from tfprune.training.inputs import Augmentation, Normalization

@@ -1,0 +1,264 @@
+"""From a group and a target to the masks of the group: score, allocate, cut, round by round."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from tfprune.backend import tf
+from tfprune.errors import UsageError
+from tfprune.pruning.allocation import Allocation, Target, allocate
+from tfprune.pruning.budget import Budget, layer_bytes, least_removed
+from tfprune.pruning.criteria import known_criterion, score
+from tfprune.pruning.gradients import gradients_of
+from tfprune.pruning.granularity import (
+    Granularity,
+    Units,
+    input_axis,
+    keep_n_of_m,
+    parse_granularity,
+)
+from tfprune.pruning.macs import macs, positions
+from tfprune.pruning.masks import keep_largest, refuse_nan
+from tfprune.pruning.prunable import Prunable, describe, unit_axes
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What `prune` was asked for, beside the model and the group; see there."""
+
+    target: Target
+    target_bytes: int | None = None
+    target_macs: int | None = None
+    allocation: str = "global"
+    granularity: str | tuple[int, int] = "weight"
+    criterion: str = "magnitude"
+    criterion_rounds: int | None = None
+    data: Any = None
+    loss: Any = None
+    seed: int = 0
+
+    def given(self) -> dict[str, Any]:
+        """What says how much goes, by the names of `prune`'s arguments."""
+        budgets = {"target_bytes": self.target_bytes, "target_macs": self.target_macs}
+        every = dataclasses.asdict(self.target) | budgets
+        return {name: value for name, value in every.items() if value is not None}
+
+
+def choose_masks(model: Any, group: list[Prunable], request: Request) -> dict[str, np.ndarray]:
+    """The masks of a group, by key. What was removed before scores lowest.
+
+    With several rounds, each scores anew what the one before left, at a density that falls
+    geometrically; only the last one's counts have to be exact.
+
+    Raises:
+        UsageError: anything in the request that cannot be met.
+        TfpruneError: scores that are NaN.
+    """
+    granularity = parse_granularity(request.granularity)
+    rounds = _rounds(request, granularity)
+    budget = _budget(model, group, request)
+    gradients = gradients_of(
+        known_criterion(request.criterion).gradient, model, group, request.data, request.loss
+    )
+    rng = np.random.default_rng(request.seed)
+    layers = [_Layer(p, granularity) for p in group]
+    lost = {layer.name: layer.lost for layer in layers}
+    target = request.target
+    for number in range(1, rounds + 1):
+        found = gradients({layer.name: layer.mask for layer in layers}) if gradients else {}
+        for layer in layers:
+            layer.score(request.criterion, rng, found.get(layer.name))
+        if granularity.kind == "n:m":
+            return {layer.key: layer.n_of_m() for layer in layers}
+        if budget is not None and number in (1, rounds):
+            target = Target(sparsity=_sparsity_for(budget, layers, request.allocation))
+        decided = _decide(layers, request.allocation, target.part(number / rounds))
+        if number == rounds:
+            _check(decided, layers, lost)
+        for layer in layers:
+            layer.cut(max(decided.removed[layer.name], layer.lost))
+    return {layer.key: layer.whole_mask() for layer in layers}
+
+
+class _Layer:
+    """One layer of the group: its weights, what is left of them, and its units' scores."""
+
+    def __init__(self, prunable: Prunable, granularity: Granularity) -> None:
+        self.name, self.key = prunable.name, prunable.key
+        self.weights = tf.convert_to_tensor(prunable.variable).numpy()
+        self.mask: np.ndarray | None = None  # all weights are there
+        self._kind = prunable.kernel.kind
+        self._granularity = granularity
+        self._axes = unit_axes(prunable.layer, prunable.kernel)
+        self._units: Units | None = None
+        if granularity.kind in ("filter", "block"):
+            self._units = Units(granularity, self.weights.shape, self._axes, self.name)
+        if prunable.mask is not None:
+            mask = tf.convert_to_tensor(prunable.mask).numpy()
+            self.mask = None if mask.all() else mask
+        self.scores = np.empty(0, np.float32)
+
+    @property
+    def lost(self) -> int:
+        """How many units have no weight left."""
+        if self.mask is None:
+            return 0
+        if self._units is None:
+            return int(self.mask.size - np.count_nonzero(self.mask))
+        return int(np.count_nonzero(self._units.weights_in(self.mask) == 0))
+
+    @property
+    def things(self) -> str:
+        """What is counted, for messages."""
+        return {"filter": "filters", "block": "blocks"}.get(self._granularity.kind, "weights")
+
+    def score(self, criterion: str, rng: np.random.Generator, gradient: np.ndarray | None) -> None:
+        """Scores what is left."""
+        scores = score(criterion, self.weights, rng, gradient)
+        if self._units is not None:
+            self.scores = self._units.scores(scores, self.mask)
+        else:
+            self.scores = scores if self.mask is None else np.where(self.mask, scores, -np.inf)
+
+    def kept(self, removed: int) -> int:
+        """How many weights are left without the `removed` lowest units."""
+        if self._units is None:
+            return self.scores.size - removed
+        return int(self._units.weights_in(self.mask)[keep_largest(self.scores, removed)].sum())
+
+    def cut(self, removed: int) -> None:
+        """Removes the lowest units."""
+        if removed == self.lost:
+            return
+        mask = keep_largest(self.scores, removed)
+        if self._units is not None:
+            mask = self._units.spread(mask)
+            mask = mask if self.mask is None else mask & self.mask
+        self.mask = mask
+
+    def n_of_m(self) -> np.ndarray:
+        """The mask of granularity N:M."""
+        if self._kind in ("depthwise", "embedding") or self.weights.ndim < 2:
+            raise UsageError(
+                "granularity N:M runs along the inputs of a kernel, which embeddings and depthwise "
+                f"convolutions do not have. Received: layer {self.name!r}"
+            )
+        refuse_nan(self.scores, f"layer {self.name!r}")
+        n, m = self._granularity.sizes
+        return keep_n_of_m(self.scores, n, m, input_axis(self.weights.shape, self._axes))
+
+    def whole_mask(self) -> np.ndarray:
+        """The mask, all True where nothing went."""
+        return np.ones(self.weights.shape, bool) if self.mask is None else self.mask
+
+
+def _rounds(request: Request, granularity: Granularity) -> int:
+    """How often what is left is scored; checks the request where N:M leaves no choice."""
+    rounds = request.criterion_rounds
+    if rounds is not None and (type(rounds) is not int or rounds < 1):
+        raise UsageError(f"criterion_rounds must be a whole number >= 1. Received: {rounds!r}")
+    if granularity.kind != "n:m":
+        return rounds or known_criterion(request.criterion).rounds
+    implied, given = granularity.implied_sparsity, request.given()
+    if given.get("sparsity") == implied:
+        del given["sparsity"]
+    if request.allocation != "global":
+        given["allocation"] = request.allocation
+    if (rounds or 1) > 1:
+        given["criterion_rounds"] = rounds
+    if given:
+        shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise UsageError(
+            f"granularity {request.granularity!r} implies sparsity {implied:g} in each layer, at "
+            f"once, and takes no other target. Received: {shown}"
+        )
+    return 1
+
+
+def _decide(layers: list[_Layer], allocation: str, target: Target) -> Allocation:
+    scores = {layer.name: layer.scores for layer in layers}
+    return allocate(allocation, scores, {layer.name: layer.weights for layer in layers}, target)
+
+
+def _check(decided: Allocation, layers: list[_Layer], lost: dict[str, int]) -> None:
+    """Refuses to give weights back, and says what was protected."""
+    for layer in layers:
+        if decided.removed[layer.name] < lost[layer.name]:
+            raise UsageError(
+                f"layer {layer.name!r} has lost {lost[layer.name]} of its {layer.scores.size} "
+                f"{layer.things} before, and removed stays removed. Received: a target that "
+                f"removes {decided.removed[layer.name]} of them"
+            )
+    if decided.protected:
+        logging.warning(
+            "the target would have removed the last weight of these layers; they keep one, and "
+            "others went instead: %s",
+            ", ".join(decided.protected),
+        )
+
+
+def _budget(model: Any, group: list[Prunable], request: Request) -> Budget | None:
+    """The budget of a request, None where a sparsity or the like decides.
+
+    Bytes: 4 for each value of every variable, but `layer_bytes` for the layers of the group,
+    and for others that were pruned before. Multiply-accumulates: as `macs` counts them.
+    """
+    given = request.given()
+    names = [name for name in ("target_bytes", "target_macs") if name in given]
+    if not names:
+        return None
+    what = names[0]
+    if len(given) > 1 or request.allocation == "explicit":
+        shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise UsageError(
+            f"{what} finds the sparsity of the group under an allocation that takes one, and "
+            f"stands alone. Received: {shown}, allocation={request.allocation!r}"
+        )
+    limit = given[what]
+    if type(limit) is not int or limit < 1:
+        raise UsageError(f"{what} must be a whole number >= 1. Received: {limit!r}")
+    if what == "target_bytes":
+        return _bytes_budget(model, group, limit)
+    return _macs_budget(model, group, limit)
+
+
+def _bytes_budget(model: Any, group: list[Prunable], limit: int) -> Budget:
+    names = {p.name for p in group}
+    variables = [w for w in model.weights if tf.as_dtype(w.dtype) != tf.bool]  # masks are
+    total = 4 * sum(int(np.prod(w.shape)) for w in variables)
+    rows = describe(model)
+    for row in rows:
+        total -= 4 * row.size
+        if row.name not in names:
+            total += layer_bytes(row.size, row.kept)
+    costs = {
+        row.name: functools.partial(layer_bytes, row.size) for row in rows if row.name in names
+    }
+    return Budget("target_bytes", limit, total, costs)
+
+
+def _macs_budget(model: Any, group: list[Prunable], limit: int) -> Budget:
+    uses = positions(model)
+    times = {p.name: uses.get(p.path, 0) for p in group}
+    total = sum(kept for _, kept in macs(model).values())
+    for p in group:
+        total -= times[p.name] * int(np.count_nonzero(tf.convert_to_tensor(p.variable).numpy()))
+    costs = {name: functools.partial(int.__mul__, count) for name, count in times.items()}
+    return Budget("target_macs", limit, total, costs)
+
+
+def _sparsity_for(budget: Budget, layers: list[_Layer], allocation: str) -> float:
+    """The smallest sparsity of the group at which the model meets the budget."""
+    total = sum(layer.scores.size for layer in layers)
+
+    def cost(count: int) -> int:
+        removed = _decide(layers, allocation, Target(sparsity=count / total)).removed
+        return budget.cost({layer.name: layer.kept(removed[layer.name]) for layer in layers})
+
+    least = sum(layer.lost for layer in layers)
+    return least_removed(cost, least, total - len(layers), budget) / total

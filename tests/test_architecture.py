@@ -14,12 +14,12 @@ ROOMS = [
     {"", "atomic", "backend", "errors", "quiet"},
     {"command", "flagfile", "keras_line", "logs", "machine"},
     {"data", "models", "pruning", "reporting"},
-    {"config", "run_dir"},
+    {"combinations", "config", "run_dir"},
     {"flags"},
     {"export", "compression"},
     {"figures"},
-    {"setting", "training"},
-    {"baseline", "scan"},
+    {"setting", "training", "rounds"},
+    {"baseline", "scan", "stages"},
     {"experiment", "job", "report", "verify", "compress", "decompress"},
     {"main", "sensitivity", "sweep"},
 ]
@@ -29,7 +29,7 @@ PURE = [
     f"pruning/{name}.py"
     for name in (
         *("allocation", "budget", "criteria", "curves", "density", "granularity", "masks"),
-        *("rule", "threshold"),
+        *("rule", "schedule", "threshold"),
     )
 ]
 PURE += [

@@ -81,6 +81,30 @@ BAD = {
     "--sensitivity_sparsities=0.5,x": "takes numbers; received '0.5,x'",
     "--dropout=0.2": "--dropout does not go with --model=lenet5",
     "--conv1_stride=2": "--conv1_stride does not go with --model=lenet5",
+    "--schedule=slowly": "--schedule must be one of one_shot, iterative, gradual",
+    "--rounds=3": "--rounds needs --schedule=iterative; received --rounds=3 --schedule=one_shot",
+    "--rounds=0 --schedule=iterative": r"--rounds must be in \[1, inf\]; received 0",
+    "--round_epochs=3 --schedule=gradual": "--round_epochs needs --schedule=iterative",
+    "--gradual_epochs=3": "--gradual_epochs needs --schedule=gradual",
+    "--gradual_interval=3 --schedule=iterative": "--gradual_interval needs --schedule=gradual",
+    "--schedule=gradual --gradual_epochs=4 --retrain_epochs=4": "must be less than .* 4 and 4",
+    "--schedule=gradual --retrain_epochs=0": "must be less than .* received 0 and 0",
+    "--schedule=gradual --rewind=weights": "--rewind=weights needs masks that stand before",
+    "--schedule=iterative --allocation=explicit --layer_sparsity=fc1=0.5": (
+        "leads up to one --sparsity for the group, .* --layer_sparsity .* received fc1=0.5"
+    ),
+    "--schedule=gradual --allocation=stddev --stddev_quality=1": (
+        "leads up to one --sparsity for the group, .* --stddev_quality .* received 1"
+    ),
+    "--schedule=iterative --allocation=sensitivity": "allocates anew whenever it removes",
+    "--rewind=time": "--rewind must be one of none, rate, weights",
+    "--rewind_epoch=2": "--rewind_epoch needs --rewind=rate or weights",
+    "--rewind=rate --rewind_epoch=21": "--rewind_epoch must be at most --epochs=20; received 21",
+    "--rewind=weights --model=mine.keras": "goes back in the dense training, .*=mine.keras",
+    "--rewind=rate --retrain_learning_rate=0.1": (
+        "--rewind=rate takes the learning rates of dense training, .* --retrain_learning_rate "
+    ),
+    "--rewind=weights --retrain_lr_boundaries=2,3": "--retrain_lr_boundaries .* received 2,3",
     "--validation_fraction=1": r"--validation_fraction must be in \[0, 1\)",
     "surplus": "only --flags are understood; received 'surplus'",
 }

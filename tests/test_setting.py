@@ -3,6 +3,7 @@ import pytest
 from tfprune.backend import keras
 from tfprune.config import Config
 from tfprune.errors import TfpruneError
+from tfprune.rounds import rounds_of
 from tfprune.setting import Setting
 
 
@@ -11,9 +12,9 @@ def setting(**flags):
 
 
 def test_runs_that_differ_in_pruning_share_the_dense_model_and_the_control():
-    one, other = setting(group="fc", sparsity=0.9), setting(group="conv", sparsity=0.5)
-    assert one.dense_mark == other.dense_mark and one.control_mark == other.control_mark
-    assert one.prune_mark != other.prune_mark and one.retrain_mark != other.retrain_mark
+    one = marks(setting(group="fc", sparsity=0.9))
+    other = marks(setting(group="conv", sparsity=0.5))
+    assert [s for s in one if one[s] == other[s]] == ["dense", "control"]
 
 
 @pytest.mark.parametrize(
@@ -36,28 +37,29 @@ def test_a_flag_marks_its_stage_and_those_after_it(flags, changed):
 
 
 def marks(setting):
+    last = rounds_of(setting)[-1]
     return {
         "dense": setting.dense_mark,
-        "control": setting.control_mark,
-        "prune": setting.prune_mark,
-        "retrain": setting.retrain_mark,
+        "control": last.control_mark,
+        "prune": last.prune_mark,
+        "retrain": last.retrain_mark,
     }
 
 
 def test_what_retraining_leaves_open_is_as_in_dense_training():
-    plan = setting(batch_size=16, learning_rate=0.5).retrain_plan("retrain")
+    plan = setting(batch_size=16, learning_rate=0.5).retrain_plan()
     assert (plan.batch_size, plan.rate.first) == (16, 0.5)
-    plan = setting(retrain_batch_size=8, retrain_learning_rate=0.25).retrain_plan("retrain")
+    plan = setting(retrain_batch_size=8, retrain_learning_rate=0.25).retrain_plan()
     assert (plan.batch_size, plan.rate.first) == (8, 0.25)
     assert setting(model="alexnet", dropout=0.2).retrain_flags["retrain_dropout"] == 0.2
     flags = setting(model="alexnet", dropout=0.2, retrain_dropout=0.1).retrain_flags
     assert flags["retrain_dropout"] == 0.1
 
 
-def test_control_and_retraining_draw_the_same_batches_and_dense_training_others():
+def test_dense_training_and_each_round_of_retraining_draw_other_batches():
     here = setting()
-    assert here.retrain_plan("control").draws == here.retrain_plan("retrain").draws
-    assert here.dense_plan().draws != here.retrain_plan("retrain").draws
+    assert here.dense_plan().draws != here.retrain_plan().draws
+    assert here.retrain_plan(2).draws != here.retrain_plan(1).draws
 
 
 def test_when_tuning_the_held_out_images_judge():

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from tfprune.export.audit import audit
     from tfprune.export.shrink import shrink
     from tfprune.export.tflite import export_tflite
+    from tfprune.pruning.callback import PruningCallback
     from tfprune.pruning.pruner import apply_masks, layer_sparsities, load_model, prune, strip
+    from tfprune.pruning.schedule import PolynomialSchedule
     from tfprune.pruning.sensitivity import sensitivity
 
 #: Public name -> module that defines it.
 _HOMES = {
+    "PolynomialSchedule": "tfprune.pruning.schedule",
+    "PruningCallback": "tfprune.pruning.callback",
     "apply_masks": "tfprune.pruning.pruner",
     "audit": "tfprune.export.audit",
     "export_tflite": "tfprune.export.tflite",
@@ -37,6 +41,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "PolynomialSchedule",
+    "PruningCallback",
     "apply_masks",
     "audit",
     "export_tflite",

@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from tfprune.combinations import check_rewind, check_schedule
 from tfprune.errors import UsageError
 from tfprune.models import NETWORK_NAMES, NETWORKS
 from tfprune.pruning.allocation import ALLOCATIONS
@@ -19,7 +20,8 @@ from tfprune.pruning.curves import LADDER, check_ladder
 
 OPTIMIZERS = ("adam", "sgd")
 NORMALIZATIONS = ("unit", "standardize", "none")
-SCHEDULES = ("one_shot",)
+SCHEDULES = ("one_shot", "iterative", "gradual")
+REWINDS = ("none", "rate", "weights")
 
 
 def _flag(
@@ -173,10 +175,48 @@ class Config:
         "prune",
         choices=tuple(CRITERIA),
     )
-    schedule: str = _flag("one_shot", "When weights are removed.", "prune", choices=SCHEDULES)
+    schedule: str = _flag(
+        "one_shot",
+        "When weights are removed: one_shot, iterative (--rounds of pruning and retraining), "
+        "gradual (more and more of them while retraining).",
+        "prune",
+        choices=SCHEDULES,
+    )
+    gradual_epochs: float = _flag(
+        0.0,
+        "Epochs of retraining after which --schedule=gradual has removed all; "
+        "0: half of --retrain_epochs.",
+        "prune",
+        low=0,
+    )
+    gradual_interval: int = _flag(
+        100, "Steps from one removal to the next with --schedule=gradual.", "prune", low=1
+    )
 
     # -- retraining ------------------------------------------------------------------------
-    retrain_epochs: int = _flag(20, "Epochs of retraining after pruning.", "retrain", low=0)
+    retrain_epochs: int = _flag(
+        20, "Epochs of retraining (iterative: in the last round).", "retrain", low=0
+    )
+    rounds: int = _flag(
+        5, "Rounds of --schedule=iterative; density falls evenly, geometrically.", "retrain", low=1
+    )
+    round_epochs: int = _flag(
+        0,
+        "Epochs of each round of --schedule=iterative but the last; 0: --retrain_epochs.",
+        "retrain",
+        low=0,
+    )
+    rewind: str = _flag(
+        "none",
+        "What retraining goes back to: none, rate (the learning rates of dense training, from "
+        "--rewind_epoch on), weights (those, and the weights of that epoch under the masks found: "
+        "the lottery ticket).",
+        "retrain",
+        choices=REWINDS,
+    )
+    rewind_epoch: int = _flag(
+        0, "Epochs of dense training that --rewind keeps; 0: from its beginning.", "retrain", low=0
+    )
     retrain_batch_size: int = _flag(0, "Images a step; 0: --batch_size.", "retrain", low=0)
     retrain_learning_rate: float = _flag(
         0.0, "First learning rate; 0: --learning_rate.", "retrain", low=0
@@ -233,6 +273,8 @@ class Config:
             )
         self.sparsity_by_layer()
         self._check_sensitivity()
+        check_schedule(self)
+        check_rewind(self)
         self._check_model()
 
     def _check_sensitivity(self) -> None:
@@ -276,6 +318,11 @@ class Config:
                     f"--{option} does not go with --model={self.model}; its own options: "
                     + (", ".join(f"--{name}" for name in has) or "none")
                 )
+
+    @property
+    def ramp_epochs(self) -> float:
+        """Epochs of retraining during which gradual pruning removes weights."""
+        return self.gradual_epochs or self.retrain_epochs / 2
 
     @property
     def user_model(self) -> Path | None:

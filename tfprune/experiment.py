@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,25 @@ from tfprune.figures import layer_figures
 from tfprune.logs import log_to
 from tfprune.machine import machine, versions
 from tfprune.pruning.curves import Proposal
-from tfprune.pruning.masks import load_masks, save_masks
+from tfprune.pruning.masks import load_masks
 from tfprune.pruning.prunable import describe
-from tfprune.pruning.pruner import get_masks, prune
+from tfprune.pruning.pruner import prune
 from tfprune.reporting.console import console_row
 from tfprune.reporting.summary import empty_summary, read_summary, write_summary
+from tfprune.rounds import Round, prune_flags, rounds_of
 from tfprune.run_dir import RunDir
 from tfprune.scan import report_scan, scan
 from tfprune.setting import Setting, configure_tensorflow
+from tfprune.stages import (
+    joined,
+    prune_arguments,
+    prune_round,
+    retrain_gradually,
+    retrain_round,
+    rewound,
+    train_control,
+)
 from tfprune.training.interrupt import InterruptedRunError
-from tfprune.training.stage import train_stage
 
 _LOG = logging.getLogger("tfprune")
 
@@ -73,25 +83,6 @@ def dry_run(setting: Setting) -> dict[str, Any]:
     return summary
 
 
-def prune_arguments(config: Config, proposed: Proposal | None = None) -> dict[str, Any]:
-    """The arguments of `tfprune.prune` that the flags, and a scan's proposal, stand for."""
-    if proposed is not None:
-        chosen = {"layer_sparsity": proposed.layer_sparsity, "criterion": config.criterion}
-        return chosen | {"seed": config.seed}
-    explicit = config.allocation == "explicit"
-    by_quality = config.stddev_quality > 0
-    return {
-        "sparsity": None if explicit or by_quality else config.sparsity,
-        "layers": config.group.split(","),
-        "exclude": config.exclude_layers,
-        "allocation": config.allocation,
-        "layer_sparsity": config.sparsity_by_layer() or None,
-        "quality": config.stddev_quality or None,
-        "criterion": config.criterion,
-        "seed": config.seed,
-    }
-
-
 def _identity(config: Config) -> dict[str, Any]:
     return {
         "status": "running",
@@ -102,6 +93,11 @@ def _identity(config: Config) -> dict[str, Any]:
         "target_sparsity": config.sparsity,
         "seed": config.seed,
     }
+
+
+def _rewind(config: Config) -> str:
+    """What the summary says of rewinding: "weights, epoch 1", "rate, epoch 0", or "none"."""
+    return "none" if config.rewind == "none" else f"{config.rewind}, epoch {config.rewind_epoch}"
 
 
 def _earlier_seconds(path: Path) -> float:
@@ -132,8 +128,7 @@ class Experiment:
             if self.config.sparsity:
                 if self.config.control and self.config.retrain_epochs:
                     self.train_control(dense_weights)
-                model = self.prune_and_test(dense_weights)
-                self.retrain(model)
+                model = self.prune_and_retrain(dense_weights)
             else:
                 model = self.setting.new_model()
                 model.set_weights(dense_weights)
@@ -155,30 +150,30 @@ class Experiment:
         """Refuses a folder of other flags before anything is written; then saves the flags."""
         setting, config = self.setting, self.config
         if config.sparsity:
-            self.folder.begin("prune", self._prune_flags, setting.prune_mark)
-            self.folder.begin("retrain", setting.retrain_flags, setting.retrain_mark)
+            last = rounds_of(setting)[-1]
+            flags = setting.dense_flags | prune_flags(setting)
+            self.folder.begin("prune", flags, last.prune_mark)
+            self.folder.begin("retrain", setting.retrain_flags, last.retrain_mark)
         else:
             self.folder.begin("dense", setting.dense_flags, setting.dense_mark)
         write_text(self.folder.flags, config.to_flagfile())
         self.summary |= self._recipe()
         self._write("running")
 
-    @property
-    def _prune_flags(self) -> dict[str, Any]:
-        return self.setting.dense_flags | self.config.shaping("prune")
-
     def _recipe(self) -> dict[str, Any]:
         """The summary's keys that the flags alone decide."""
         config, setting = self.config, self.setting
         pruned = config.sparsity > 0
-        plan = setting.retrain_plan("retrain") if pruned else setting.dense_plan()
+        rounds = rounds_of(setting) if pruned else []
+        plan = rounds[-1].plan if pruned else setting.dense_plan()
         return {
             "allocation": config.allocation if pruned else None,
             "criterion": config.criterion if pruned else None,
             "schedule": config.schedule if pruned else None,
+            "rewind": _rewind(config) if pruned else None,
             "epochs": 0 if config.user_model else config.epochs,
-            "retrain_epochs": config.retrain_epochs if pruned else 0,
-            "learning_rate": plan.rate.first,
+            "retrain_epochs": sum(item.plan.epochs for item in rounds),
+            "learning_rate": plan.rate.at_epoch(0),
             "lr_decay": str(plan.rate),
             "batch_size": plan.batch_size,
             "optimizer": config.optimizer,
@@ -199,43 +194,49 @@ class Experiment:
         self.summary["dense_accuracy"] = accuracies["test_accuracy"]
         self.summary["dense_history"] = history or None
         if not self.config.sparsity:
-            self._note_training(history, accuracies)
+            self._note_training(history, accuracies, history)
         self._write("running")
 
     def train_control(self, dense_weights: list[np.ndarray]) -> None:
         """Gives the unpruned baseline the same extra epochs, so that a loss has a measure."""
         setting = self.setting
-        model = setting.new_model(setting.retrain_flags["retrain_dropout"])
-        model.set_weights(dense_weights)
-        stage = f"control-{setting.control_mark[:8]}"
-        plan = setting.retrain_plan("control")
-        history = train_stage(
-            setting, self.baseline, stage, setting.retrain_flags, setting.control_mark, model, plan
-        )
+        _, history = train_control(setting, self.baseline, dense_weights)
         self.summary["control_history"] = history
         self.summary["control_accuracy"] = history[-1]["test_accuracy"]
         _LOG.info("control: %s %.4f", setting.judged_by, history[-1][setting.judged_by])
         self._write("running")
 
-    def prune_and_test(self, dense_weights: list[np.ndarray]) -> Any:
-        """Prunes, keeps the masks, and measures what is left before retraining.
+    def prune_and_retrain(self, dense_weights: list[np.ndarray]) -> Any:
+        """Follows the schedule to its end: one round, several, or one that prunes as it trains."""
+        setting, config = self.setting, self.config
+        model = setting.new_model(setting.retrain_flags["retrain_dropout"])
+        model.set_weights(dense_weights)
+        history: list[dict[str, Any]] = []
+        for item in rounds_of(setting):
+            before = len(history)
+            if config.schedule == "gradual":
+                model, history = retrain_gradually(setting, self.folder, item, model)
+                before = math.floor(config.ramp_epochs)  # epochs until all are removed
+            else:
+                model = self.prune_and_test(item, model)
+                if config.rewind == "weights":
+                    model = rewound(setting, model)
+                history = joined(history, retrain_round(setting, self.folder, item, model))
+            self._audit("retrained", item.stage("prune"), model)
+            accuracies = history[-1] if len(history) > before else setting.evaluator(model)()
+            self._note_training(history, accuracies, history[before:])
+            if config.schedule == "iterative":
+                self._note_round(item, model, len(history) - before)
+            self._write("running")
+        return model
 
-        Masks that stand from an earlier session must come out again, or the stage is
-        refused: then weights and folder do not belong together.
-        """
-        _LOG.info("stage prune")
+    def prune_and_test(self, item: Round, model: Any) -> Any:
+        """Prunes for a round, and measures what is left before retraining."""
+        _LOG.info("stage %s", item.stage("prune"))
         setting = self.setting
-        dense = setting.new_model(setting.retrain_flags["retrain_dropout"])
-        dense.set_weights(dense_weights)
-        proposed = self._scan(dense) if self.config.allocation == "sensitivity" else None
-        model = prune(dense, **prune_arguments(self.config, proposed))
-        masks = get_masks(model)
-        held = self.folder.begin("prune", self._prune_flags, setting.prune_mark)
-        if held is None:
-            save_masks(self.folder.masks, masks)
-            held = setting.evaluator(model)()
-            self.folder.finish("prune", self._prune_flags, setting.prune_mark, held)
-        self._audit("pruned", model)
+        proposed = self._scan(model) if self.config.allocation == "sensitivity" else None
+        model, held = prune_round(setting, self.folder, item, model, proposed)
+        self._audit("pruned", item.stage("prune"), model)
         layers = [layer for layer in describe(model) if layer.pruned]
         self.summary["first_test_accuracy"] = held["test_accuracy"]
         self.summary["protected_layers"] = [layer.name for layer in layers if layer.kept == 1]
@@ -253,22 +254,28 @@ class Experiment:
         found = scan(self.setting, self.baseline, dense)
         return report_scan(self.setting, self.folder, found, dense, [target])[0]
 
-    def retrain(self, model: Any) -> None:
-        """Trains what is left; what was removed stays exactly zero."""
-        setting = self.setting
-        history = train_stage(
-            setting,
-            self.folder,
-            "retrain",
-            setting.retrain_flags,
-            setting.retrain_mark,
-            model,
-            setting.retrain_plan("retrain"),
-        )
-        self._audit("retrained", model)
-        accuracies = history[-1] if history else setting.evaluator(model)()
-        self._note_training(history, accuracies)
-        self._write("running")
+    def _note_round(self, item: Round, model: Any, epochs: int) -> None:
+        """A round's row in the summary: what it removed and what that cost."""
+        summary = self.summary
+        earlier = summary["rounds"] or []
+        summary["rounds"] = [
+            *earlier,
+            {
+                "round": item.number,
+                "target_sparsity": item.sparsity,
+                "group_sparsity": layer_figures(model)["group_sparsity"],
+                "epochs": epochs,
+                **{
+                    key: summary[key]
+                    for key in (
+                        "first_test_accuracy",
+                        "first_epoch_accuracy",
+                        "final_accuracy",
+                        "validation_accuracy",
+                    )
+                },
+            },
+        ]
 
     def export(self, model: Any) -> None:
         """Writes every kind of file and proves each: loaded, run, compared, zeros counted."""
@@ -289,8 +296,19 @@ class Experiment:
         self.summary["exports"] = exports
         self.summary["audit"] = (self.summary["audit"] or {}) | audits
 
-    def _note_training(self, history: list[dict[str, Any]], accuracies: dict[str, Any]) -> None:
-        """The summary's keys that the last stage of training decides."""
+    def _note_training(
+        self,
+        history: list[dict[str, Any]],
+        accuracies: dict[str, Any],
+        at_target: list[dict[str, Any]],
+    ) -> None:
+        """The summary's keys that the last stage of training decides.
+
+        Args:
+            history: all of its epochs.
+            accuracies: after the last one.
+            at_target: the epochs that ended at the sparsity that the accuracies are of.
+        """
         summary = self.summary
         summary["history"] = history or None
         summary["final_accuracy"] = accuracies["test_accuracy"]
@@ -298,26 +316,30 @@ class Experiment:
         if history:
             images = len(self.setting.dataset.train.images) * len(history)
             summary["images_per_second"] = images / sum(row["seconds"] for row in history)
-            if self.config.sparsity:
-                summary["first_epoch_accuracy"] = history[0]["test_accuracy"]
-            if history[0]["test_accuracy"] is not None:
-                best = max(history, key=lambda row: row["test_accuracy"])
+        for key in ("first_epoch_accuracy", "best_accuracy", "best_epoch"):
+            summary[key] = None
+        if at_target:
+            if self.config.sparsity and self.config.schedule != "gradual":
+                summary["first_epoch_accuracy"] = at_target[0]["test_accuracy"]
+            if at_target[0]["test_accuracy"] is not None:
+                best = max(at_target, key=lambda row: row["test_accuracy"])
                 summary["best_accuracy"] = best["test_accuracy"]
                 summary["best_epoch"] = best["epoch"]
 
-    def _audit(self, stage: str, model: Any) -> None:
-        """Compares a model with the masks in the run folder; one weight back ends the run."""
-        report = audit(model, self._masks())
+    def _audit(self, stage: str, pruned_in: str, model: Any) -> None:
+        """Compares a model with the masks of a stage of pruning; one weight back ends the run."""
+        report = audit(model, self._masks(pruned_in))
         self.summary["audit"] = (self.summary["audit"] or {}) | {stage: report.verdict}
         if report.verdict != "ok":
             _LOG.error("%s", report)
         require_ok(report)
 
-    def _masks(self) -> dict[str, np.ndarray]:
+    def _masks(self, pruned_in: str = "prune") -> dict[str, np.ndarray]:
         try:
-            return load_masks(self.folder.masks)
+            return load_masks(self.folder.masks_of(pruned_in))
         except TfpruneError as error:
-            record = str(self.folder.record("prune"))
+            gradual = self.config.schedule == "gradual"  # then retraining found them
+            record = str(self.folder.record("retrain" if gradual else pruned_in))
             raise TfpruneError(f"{error}; remove {record!r} to prune again") from None
 
     def _fail_if_zeros_came_back(self) -> None:

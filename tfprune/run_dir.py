@@ -117,6 +117,10 @@ class RunDir:
         """The result in one small file."""
         return self.path / "model.tfprune"
 
+    def masks_of(self, stage: str) -> Path:
+        """The masks a stage of pruning found: of the last round those that audits compare with."""
+        return self.masks if stage == "prune" else self.path / "stages" / f"{stage}.npz"
+
     def weights(self, stage: str) -> Path:
         """The weights a stage of training ended with."""
         return self.path / "stages" / f"{stage}.npz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import zlib
 from collections.abc import Callable
@@ -100,6 +101,9 @@ class Setting:
         flags["retrain_dropout"] = (
             config.dropout if config.retrain_dropout < 0 else config.retrain_dropout
         )
+        if config.schedule == "iterative":
+            flags["rounds"] = config.rounds
+            flags["round_epochs"] = config.round_epochs or config.retrain_epochs
         return flags
 
     @functools.cached_property
@@ -113,21 +117,6 @@ class Setting:
             self.dense_flags, f"{checksum:08x}", file_hash(user_model) if user_model else ""
         )
 
-    @functools.cached_property
-    def control_mark(self) -> str:
-        """Fingerprint of the control."""
-        return fingerprint(self.retrain_flags, self.dense_mark)
-
-    @functools.cached_property
-    def prune_mark(self) -> str:
-        """Fingerprint of the pruned model before retraining."""
-        return fingerprint(self.config.shaping("prune"), self.dense_mark)
-
-    @functools.cached_property
-    def retrain_mark(self) -> str:
-        """Fingerprint of the retrained model."""
-        return fingerprint(self.retrain_flags, self.prune_mark)
-
     def dense_plan(self) -> Plan:
         """How the baseline is trained."""
         config = self.config
@@ -138,30 +127,40 @@ class Setting:
             config.lr_boundaries,
             config.lr_warmup_epochs,
         )
-        return self._plan("dense", config.epochs, config.batch_size, rate)
+        return self._plan("dense", "dense", config.epochs, config.batch_size, rate)
 
-    def retrain_plan(self, stage: str) -> Plan:
-        """How the pruned model, and its control, are retrained.
+    def retrain_plan(self, number: int = 1, *, last: bool = True) -> Plan:
+        """How a pruned model, and its control, are retrained in a round.
+
+        The randomness is the same for both, so that they see the same batches, and another
+        in each round.
 
         Args:
-            stage: what its progress bar is called; the randomness is the same for all, so
-                that the pruned model and its control see the same batches.
+            number: of the round, from 1.
+            last: whether it is the last one.
         """
         config, flags = self.config, self.retrain_flags
-        rate = PiecewiseConstant(
-            flags["retrain_learning_rate"],
-            config.retrain_lr_decay_rate,
-            config.retrain_lr_decay_epochs,
-            config.retrain_lr_boundaries,
-            config.retrain_lr_warmup_epochs,
-        )
-        return self._plan(stage, config.retrain_epochs, flags["retrain_batch_size"], rate)
+        if config.rewind == "none":
+            rate = PiecewiseConstant(
+                flags["retrain_learning_rate"],
+                config.retrain_lr_decay_rate,
+                config.retrain_lr_decay_epochs,
+                config.retrain_lr_boundaries,
+                config.retrain_lr_warmup_epochs,
+            )
+        else:
+            rate = dataclasses.replace(self.dense_plan().rate, begin=config.rewind_epoch)
+        epochs = config.retrain_epochs if last else flags["round_epochs"]
+        draws = "retrain" if number == 1 else f"retrain-round{number}"
+        return self._plan("retrain", draws, epochs, flags["retrain_batch_size"], rate)
 
-    def _plan(self, stage: str, epochs: int, batch_size: int, rate: PiecewiseConstant) -> Plan:
+    def _plan(
+        self, stage: str, draws: str, epochs: int, batch_size: int, rate: PiecewiseConstant
+    ) -> Plan:
         config = self.config
         return Plan(
             stage=stage,
-            draws="dense" if stage == "dense" else "retrain",
+            draws=draws,
             epochs=epochs,
             batch_size=batch_size,
             rate=rate,

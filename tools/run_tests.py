@@ -24,6 +24,7 @@ BOTH = (
     "tests/pruning",
     "tests/training",
     "tests/test_readme.py",
+    "tests/test_schedules.py",
     "tests/test_setting.py",
 )
 

@@ -77,9 +77,9 @@ def _all_keys():
     return {name: filled[key.kind] for name, key in KEYS.items()} | {"schema": 1}
 
 
-def test_keys_are_those_of_the_contract_and_five_additional_ones():
-    additional = "control_history protected_layers dense_history deterministic retrain_epochs"
-    assert list(KEYS) == CONTRACT + additional.split()
+def test_keys_are_those_of_the_contract_and_additional_ones():
+    additional = ["control_history", "protected_layers", "dense_history", "deterministic"]
+    assert list(KEYS) == [*CONTRACT, *additional, "retrain_epochs", "rewind"]
     assert all(key.meaning for key in KEYS.values())
 
 

@@ -27,6 +27,18 @@ COMPLETE = "complete"
 #: Keys of each row of a history. All but `epoch` may be null.
 HISTORY_KEYS = ("epoch", "loss", "train_accuracy", "test_accuracy", "learning_rate", "seconds")
 
+#: Keys of each row of `rounds`. The accuracies may be null.
+ROUND_KEYS = (
+    "round",
+    "target_sparsity",
+    "group_sparsity",
+    "epochs",
+    "first_test_accuracy",
+    "first_epoch_accuracy",
+    "final_accuracy",
+    "validation_accuracy",
+)
+
 #: Keys of each row of `layers`. `threshold` is null where the layer has none.
 LAYER_KEYS = ("name", "kind", "shape", "size", "kept", "sparsity", "threshold", "pruned")
 
@@ -67,7 +79,7 @@ _CONTRACT = (
     Key("optimizer", "text", "name of the optimizer"),
     Key("seed", "count", "seed of weights, shuffling, augmentation and dropout"),
     Key("history", "history", "retraining by epoch (dense: training): " + ", ".join(HISTORY_KEYS)),
-    Key("rounds", "rows", "one row a round of iterative pruning"),
+    Key("rounds", "rows", "one row a round of iterative pruning: " + ", ".join(ROUND_KEYS)),
     Key("layers", "layers", "one row a prunable layer: " + ", ".join(LAYER_KEYS)),
     Key("macs_dense", "count", "multiply-accumulates of one image, all weights"),
     Key("macs_pruned", "count", "multiply-accumulates of one image, kept weights"),
@@ -94,7 +106,8 @@ _ADDITIONAL = (
     ),
     Key("dense_history", "history", "dense training by epoch"),
     Key("deterministic", "flag", "whether a rerun is equal to the bit"),
-    Key("retrain_epochs", "count", "epochs of retraining asked for"),
+    Key("retrain_epochs", "count", "epochs of retraining asked for, of all rounds"),
+    Key("rewind", "text", "what retraining went back to, as `weights, epoch 1`; or none"),
 )
 
 #: Every key of `summary.json`, in the file's order. Those of `_ADDITIONAL` may be absent

@@ -15,17 +15,26 @@ _BATCH = 500
 
 
 def predictor(model: Any, normalization: Normalization) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from images (N, H, W, C) uint8 to outputs (N, K) float32, compiled once."""
+    """A function from images (N, H, W, C) uint8 to outputs (N, K) float32.
 
-    @tf.function(reduce_retracing=True)
+    Compiled once for each size of a batch, of which a set of images has at most two.
+    """
+
+    @tf.function
     def outputs_of(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(normalization(images), training=False), tf.float32)
 
+    compiled: dict[tuple[int, ...], Callable] = {}
+
     def predict(images: np.ndarray) -> np.ndarray:
-        parts = [
-            outputs_of(tf.constant(images[start : start + _BATCH])).numpy()
-            for start in range(0, len(images), _BATCH)
-        ]
+        parts = []
+        for start in range(0, len(images), _BATCH):
+            batch = tf.constant(images[start : start + _BATCH])
+            shape = tuple(batch.shape)
+            if shape not in compiled:
+                # As a concrete function: TensorFlow warns of many new models as of retracing.
+                compiled[shape] = outputs_of.get_concrete_function(batch)
+            parts.append(compiled[shape](batch).numpy())
         return np.concatenate(parts)
 
     return predict

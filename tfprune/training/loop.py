@@ -48,6 +48,7 @@ class Trainer:
         *,
         show_progress: bool = True,
         replicas: Replicas = ONE_DEVICE,
+        before_step: Callable[[int], int | None] | None = None,
     ) -> None:
         """Prepares training; nothing is read or run yet.
 
@@ -59,6 +60,10 @@ class Trainer:
             checkpoints: where progress is kept.
             fingerprint: identifies flags and inputs; only its own checkpoints are resumed.
             show_progress: whether to show a bar for each epoch.
+            before_step: is called with the number of a step (from 0, over all epochs) before
+                it is run, may change weights and masks, and gives the next step before which
+                it wants to be called, or None for no more. The first call is before the step
+                at which training begins or resumes.
             replicas: what computes.
 
         Raises:
@@ -71,6 +76,7 @@ class Trainer:
         self._fingerprint = fingerprint
         self._show_progress = show_progress
         self._steps = self._images // plan.batch_size
+        self._before_step = before_step or (lambda step: None)
         self._key = stage_key(plan.seed, plan.draws)
         self._call_steps = 1
 
@@ -140,6 +146,8 @@ class Trainer:
             while progress.step < self._steps:
                 start = progress.step
                 stop = min(start + self._call_steps, self._steps)
+                pause = self._before_step(epoch * self._steps + start)
+                stop = stop if pause is None else min(stop, pause - epoch * self._steps)
                 began = time.monotonic()
                 losses, correct = self._training.run(
                     order[start:stop], rates[start:stop], epoch * self._steps + start

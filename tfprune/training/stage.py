@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from tfprune.errors import TfpruneError
@@ -24,6 +25,9 @@ def train_stage(
     mark: str,
     model: Any,
     plan: Plan,
+    *,
+    after_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
+    before_step: Callable[[int], int | None] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains a model by a plan, or loads the result that stands.
 
@@ -37,6 +41,8 @@ def train_stage(
         mark: its fingerprint.
         model: a built model; afterwards it has the result's weights.
         plan: how to train it.
+        after_epoch: is shown each new row of the history first, and may add to it.
+        before_step: see `Trainer`.
 
     Returns:
         The history, an entry an epoch.
@@ -57,6 +63,7 @@ def train_stage(
             checkpoints,
             mark,
             show_progress=setting.config.progress,
+            before_step=before_step,
         )
         board = None
         if setting.config.tensorboard:
@@ -64,6 +71,7 @@ def train_stage(
             board = TensorBoard(folder.tensorboard / stage, model, texts)
 
         def observe(record: dict[str, Any]) -> None:
+            after_epoch(record)
             _LOG.info("%s", _line(plan, record, setting.judged_by))
             if board is not None:
                 board.epoch(record, len(setting.dataset.train.images))

@@ -1,0 +1,96 @@
+"""PruningCallback: prunes by a schedule while `fit` trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfprune.backend import keras, tf
+from tfprune.errors import UsageError
+from tfprune.pruning.masks import removed_count
+from tfprune.pruning.prunable import select
+from tfprune.pruning.pruner import prune
+from tfprune.pruning.schedule import Schedule, update_at
+
+
+class PruningCallback(keras.callbacks.Callback):
+    """Removes weights step by step during `fit`, as a schedule says; removed stays removed.
+
+    A step counts as the optimizer counts (`optimizer.iterations`), over several calls of `fit`
+    and over saving and loading a compiled model: an update that the schedule wants at step t is
+    made when t steps are done. With `steps_per_execution` it is made after the call that passes
+    t. A sparsity at or below the one that is reached changes nothing. `logs` of each epoch hold
+    `group_sparsity`, the fraction of the group's weights that are removed.
+
+    Args:
+        schedule: when and how much: `tfprune.PolynomialSchedule`, any `PruningSchedule` of
+            TFMOT, or a function from step to (is an update due?, sparsity in [0, 1)).
+        **options: those of `tfprune.prune` but `sparsity` and `in_place`: `layers`,
+            `exclude`, `allocation`, `criterion`, ...
+
+    Raises:
+        UsageError: in `fit`: the model's layers are not wrapped (`model = prune(model, 0.0)`,
+            then compile it), a schedule that gives no (due, sparsity), or what `prune` refuses.
+
+    Example:
+        model = tfprune.prune(model, 0.0)
+        model.compile("adam", loss)
+        ramp = tfprune.PolynomialSchedule(0.9, end_step=2000)
+        model.fit(x, y, epochs=10, callbacks=[tfprune.PruningCallback(ramp)])
+    """
+
+    def __init__(self, schedule: Schedule, **options: Any) -> None:
+        super().__init__()
+        if not callable(schedule):
+            raise UsageError(
+                "schedule must be a PolynomialSchedule, a PruningSchedule of TFMOT, or a function "
+                f"from step to (is an update due?, sparsity). Received: {schedule!r}"
+            )
+        for name in ("sparsity", "in_place", "layer_sparsity", "quality"):
+            if name in options:
+                raise UsageError(f"the schedule decides how much goes. Received: {name}")
+        self.schedule = schedule
+        self.options = options
+        self._checked = -1
+        self._before_epoch = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Finds the step that the optimizer stands at, and what is due there."""
+        self._before_epoch = int(tf.convert_to_tensor(self.model.optimizer.iterations))
+        self._checked = self._before_epoch - 1
+        self._counts()  # a model that is not wrapped is refused here, not at the first update
+        self._update(self._before_epoch)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Notes the step at which the epoch begins."""
+        self._before_epoch = self._checked
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Makes the newest update that is due after the steps that just ran."""
+        self._update(self._before_epoch + batch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Writes the group's sparsity into the logs, for all callbacks after this one."""
+        if logs is not None:
+            removed, size = self._counts()
+            logs["group_sparsity"] = removed / size
+
+    def _update(self, done: int) -> None:
+        """Makes the last of the updates due in the steps after those looked at before."""
+        due = [update_at(self.schedule, step) for step in range(self._checked + 1, done + 1)]
+        self._checked = done
+        wanted = [sparsity for sparsity in due if sparsity is not None]
+        if wanted:
+            removed, size = self._counts()
+            if removed_count(size, wanted[-1]) > removed:
+                prune(self.model, wanted[-1], in_place=True, **self.options)
+
+    def _counts(self) -> tuple[int, int]:
+        """Removed weights and all weights of the group."""
+        layers, exclude = self.options.get("layers"), self.options.get("exclude", ())
+        group = select(self.model, layers, exclude)
+        if any(prunable.mask is None for prunable in group):
+            prune(self.model, 0.0, in_place=True, **self.options)  # says what is missing
+        masks = [tf.convert_to_tensor(prunable.mask) for prunable in group]
+        kept = sum(int(tf.math.count_nonzero(mask)) for mask in masks)
+        size = sum(int(tf.size(mask)) for mask in masks)
+        return size - kept, size

@@ -1,0 +1,160 @@
+"""What happens between the dense network and the result: prune, rewind, retrain.
+
+Each function is one stage in a folder: found there, or done. The story that calls them is
+told in `experiment`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfprune.baseline import rewind_weights
+from tfprune.config import Config
+from tfprune.figures import sparsity_of
+from tfprune.pruning.curves import Proposal
+from tfprune.pruning.masks import save_masks
+from tfprune.pruning.prunable import describe
+from tfprune.pruning.pruner import get_masks, prune, set_masks
+from tfprune.pruning.schedule import update_at
+from tfprune.rounds import Round, control_rounds, prune_flags, ramp_of
+from tfprune.run_dir import RunDir
+from tfprune.setting import Setting
+from tfprune.training.stage import train_stage
+
+History = list[dict[str, Any]]
+
+
+def prune_arguments(
+    config: Config, sparsity: float | None = None, proposed: Proposal | None = None
+) -> dict[str, Any]:
+    """The arguments of `tfprune.prune` that the flags stand for.
+
+    Args:
+        config: the flags.
+        sparsity: of the group, instead of `--sparsity`.
+        proposed: what a sensitivity scan proposes instead of any target.
+    """
+    if proposed is not None:
+        chosen = {"layer_sparsity": proposed.layer_sparsity, "criterion": config.criterion}
+        return chosen | {"seed": config.seed}
+    explicit = config.allocation == "explicit"
+    by_quality = config.stddev_quality > 0
+    target = config.sparsity if sparsity is None else sparsity
+    return {
+        "sparsity": None if explicit or by_quality else target,
+        **group_of(config),
+        "allocation": config.allocation,
+        "layer_sparsity": config.sparsity_by_layer() or None,
+        "quality": config.stddev_quality or None,
+        "criterion": config.criterion,
+        "seed": config.seed,
+    }
+
+
+def group_of(config: Config) -> dict[str, Any]:
+    """The arguments of `tfprune.prune` that name the group."""
+    return {"layers": config.group.split(","), "exclude": config.exclude_layers}
+
+
+def train_control(
+    setting: Setting, baseline: RunDir, dense_weights: list[np.ndarray]
+) -> tuple[Any, History]:
+    """Retrains the network unpruned, as the pruned one will be: (model, history).
+
+    It goes through the same rounds: as many epochs, the same batches and learning rates, a
+    new optimizer in each. With rewound weights it starts from those, as each round does.
+    """
+    model = setting.new_model(setting.retrain_flags["retrain_dropout"])
+    rewinds = setting.config.rewind == "weights"
+    model.set_weights(rewind_weights(setting) if rewinds else dense_weights)
+    history: History = []
+    for item in control_rounds(setting):
+        stage, mark = f"control-{item.control_mark[:8]}", item.control_mark
+        plan = dataclasses.replace(item.plan, stage=item.plan.stage.replace("retrain", "control"))
+        flags = setting.retrain_flags
+        history = joined(history, train_stage(setting, baseline, stage, flags, mark, model, plan))
+    return model, history
+
+
+def prune_round(
+    setting: Setting, folder: RunDir, item: Round, model: Any, proposed: Proposal | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """Prunes, keeps the masks, and measures what is left: (new model, accuracies).
+
+    Masks that stand from an earlier session must come out again, which the audit that
+    follows tells: else weights and folder do not belong together.
+    """
+    stage = item.stage("prune")
+    model = prune(model, **prune_arguments(setting.config, item.sparsity, proposed))
+    flags = setting.dense_flags | prune_flags(setting)
+    held = folder.begin(stage, flags, item.prune_mark)
+    if held is None:
+        save_masks(folder.masks_of(stage), get_masks(model))
+        held = setting.evaluator(model)()
+        folder.finish(stage, flags, item.prune_mark, held)
+    return model, held
+
+
+def rewound(setting: Setting, model: Any) -> Any:
+    """A new model with the masks of a pruned one and the dense weights of `--rewind_epoch`.
+
+    The lottery ticket. Sources: Frankle & Carbin 2019 (back to the initialisation); Frankle
+    et al. 2020, Linear Mode Connectivity (back to an early epoch).
+    """
+    plain = setting.new_model(setting.retrain_flags["retrain_dropout"])
+    plain.set_weights(rewind_weights(setting))
+    ticket = prune(plain, 0.0, **group_of(setting.config))
+    set_masks(ticket, get_masks(model))
+    return ticket
+
+
+def retrain_round(setting: Setting, folder: RunDir, item: Round, model: Any) -> History:
+    """Trains what is left; what was removed stays exactly zero."""
+    stage, mark = item.stage("retrain"), item.retrain_mark
+    return train_stage(setting, folder, stage, setting.retrain_flags, mark, model, item.plan)
+
+
+def retrain_gradually(
+    setting: Setting, folder: RunDir, item: Round, model: Any
+) -> tuple[Any, History]:
+    """Prunes step by step while training: (new model, history with `group_sparsity`).
+
+    The masks are kept in the folder when the last weight goes; from then on training has to
+    leave them alone, which the audit that follows tells.
+    """
+    config, ramp = setting.config, ramp_of(setting)
+    model = prune(model, 0.0, **group_of(config))
+
+    def before_step(step: int) -> int | None:
+        sparsity = update_at(ramp, step)
+        if sparsity:
+            prune(model, **prune_arguments(config, sparsity), in_place=True)
+        if step == ramp.end_step:
+            save_masks(folder.masks, get_masks(model))
+        return ramp.next_update(step)
+
+    def note_sparsity(record: dict[str, Any]) -> None:
+        pruned = [layer for layer in describe(model) if layer.pruned]
+        record["group_sparsity"] = sparsity_of(pruned)
+
+    history = train_stage(
+        setting,
+        folder,
+        item.stage("retrain"),
+        setting.retrain_flags,
+        item.retrain_mark,
+        model,
+        item.plan,
+        after_epoch=note_sparsity,
+        before_step=before_step,
+    )
+    return model, history
+
+
+def joined(first: History, then: History) -> History:
+    """Two histories as one; the epochs of the second are counted on."""
+    done = len(first)
+    return first + [row | {"epoch": done + row["epoch"]} for row in then]

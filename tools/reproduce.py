@@ -4,8 +4,8 @@
 
 A sweep (`python -m tfprune.sweep`) of every `configs/<network>_*.cfg`, with `--published` of
 those in `configs/published/`, with `--configs=DIR_OR_GLOB` of others, into `runs/`. Its
-summaries are collected in `results/<network>/`, or `--out`, beside those that lie there; tables,
-plots and the README's part are written from all of them. Like every sweep it can be stopped
+summaries, and sensitivity scans, are collected in `results/<network>/`, or `--out`, beside those
+that lie there; tables, plots and the README's part are written from all of them. Like every sweep it can be stopped
 at any time, and the same command goes on.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,11 +49,15 @@ def main() -> int:
         configs = [path for path in configs if path.stem in options.only.split(",")]
     if not configs:
         raise UsageError(f"no config is called {options.only!r} in {pattern}")
+    seeds = options.seeds.split(",")
     os.chdir(ROOT)  # runs/ and results/ are here, wherever this was started
     out = options.out or f"results/{parse([f'--flagfile={configs[0]}']).model}"
     command = [*map(str, configs), f"--out={out}", "--collect", f"--seeds={options.seeds}"]
     command += [f"--jobs={options.jobs}", *(["--report-only"] if options.report_only else [])]
     status = sweep.main([*command, "--", *arguments[end + 1 : -1]])
+    names = [f"{parse([f'--flagfile={p}']).name}-seed{k}" for p in configs for k in seeds]
+    for scan in (path for name in names for path in Path("runs", name).glob("sensitivity.*")):
+        shutil.copyfile(scan, Path(out, f"{scan.parent.name}.{scan.name}"))
     if status in (0, 1):  # 1: some failed, the others are reported
         status |= subprocess.call([sys.executable, "tools/update_readme.py"])
     return status

@@ -56,6 +56,11 @@ def test_every_published_configuration_of_the_network_has_a_row(run_of):
     ]
 
 
+def test_an_experiment_without_published_counterpart_lists_no_published_rows(run_of):
+    (row,) = result_rows([run_of(group="all", target_sparsity=0.9)])
+    assert row.published is None and row.group == "all"
+
+
 def test_runs_with_the_published_settings_are_rows_of_their_own_after_ours(run_of):
     rows = result_rows([run_of(name="published_lenet5_conv50", epochs=185), run_of()])
     names = [row.name for row in rows if row.runs]

@@ -148,8 +148,9 @@ def epochs_done(run: Summary) -> tuple[int | None, int | None]:
 def result_rows(summaries: Iterable[Summary]) -> list[ResultRow]:
     """One row a configuration, one an incomplete run, one a published result without a run.
 
-    Published rows are those of the networks and data sets that have a run. The order does
-    not depend on that of `summaries`.
+    Published rows are those of the networks and data sets of which a run has a published
+    counterpart: other experiments on the same network do not list them. The order does not
+    depend on that of `summaries`.
 
     Raises:
         TfpruneError: seeds of one configuration differ in their settings.
@@ -172,7 +173,7 @@ def result_rows(summaries: Iterable[Summary]) -> list[ResultRow]:
         rows.append(
             ResultRow(network, dataset, group, target, name, status, tuple(runs), published)
         )
-    sections = {(row.network, row.dataset) for row in rows}
+    sections = {(row.network, row.dataset) for row in rows if row.published}
     taken = {row.published for row in rows}
     rows += [
         ResultRow(found.network, found.dataset, found.group, found.sparsity, "", NOT_RUN, (), found)

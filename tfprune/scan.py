@@ -80,7 +80,7 @@ def scan(setting: Setting, folder: RunDir, model: Any) -> Sensitivity:
         held = folder.begin(stage, flags, mark)
         if held is not None:
             return from_record(held)
-        partial = folder.checkpoints / f"{stage}.json"
+        partial = folder.checkpoints / f"{stage}-points.json"
         measured = _read_points(partial, mark)
         layers, ladder = config.group.split(","), config.sensitivity_sparsities
         group = select(model, layers, config.exclude_layers)

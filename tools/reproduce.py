@@ -5,8 +5,8 @@
 A sweep (`python -m tfprune.sweep`) of every `configs/<network>_*.cfg`, with `--published` of
 those in `configs/published/`, with `--configs=DIR_OR_GLOB` of others, into `runs/`. Its
 summaries, and sensitivity scans, are collected in `results/<network>/`, or `--out`, beside those
-that lie there; tables, plots and the README's part are written from all of them. Like every sweep it can be stopped
-at any time, and the same command goes on.
+that lie there; tables, plots and the README's part are written from all of them. Like every
+sweep it can be stopped at any time, and the same command goes on.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ def sensitivity_plot(title: str, found: Sensitivity, proposed: Proposal | None =
             axes.plot(kept, accuracies, label=name, markersize=4, linewidth=1.5, **look)
             if proposed is not None:
                 share = 100 * (1 - proposed.layer_sparsity[name])
-                at = np.interp(share, kept[::-1], accuracies[::-1])
+                # On the line as it is drawn, which is straight in the logarithm.
+                at = np.interp(np.log(share), np.log(kept[::-1]), accuracies[::-1])
                 axes.plot(share, at, "o", mfc="none", mec=color, mew=1.5, markersize=11)
         if proposed is not None:
             text = f"proposed: {100 * proposed.sparsity:.2f} % of all removed"

@@ -2,7 +2,7 @@ import json
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tfprune.flags import parse
@@ -32,6 +32,7 @@ def test_a_scan_survives_json():
     st.lists(st.integers(1, 10**8), min_size=1, max_size=4),
     st.lists(st.floats(0, 1), min_size=4, max_size=4),
 )
+@example(sizes=[4175876], shares=[0.99999] * 4)  # 1.0 when rounded to four digits
 def test_the_flags_of_a_proposal_remove_exactly_its_counts(sizes, shares):
     named = {f"fc{i}": size for i, size in enumerate(sizes)}
     removed = {
@@ -40,6 +41,7 @@ def test_the_flags_of_a_proposal_remove_exactly_its_counts(sizes, shares):
     }
     config = parse(flags_of(Proposal(removed, named, 0.0)).split())
     assert config.allocation == "explicit" and config.group == ",".join(named)
+    assert removed_count(sum(sizes), config.sparsity) == sum(removed.values())
     given_sparsity = config.sparsity_by_layer()
     assert {name: removed_count(named[name], s) for name, s in given_sparsity.items()} == removed
 

@@ -59,10 +59,11 @@ def flags_of(proposed: Proposal) -> str:
 
     Each sparsity has as many digits as it takes to remove exactly the proposed count.
     """
+    total = _digits(sum(proposed.removed.values()), sum(proposed.sizes.values()))
     pairs = [f"{name}={_digits(n, proposed.sizes[name])}" for name, n in proposed.removed.items()]
     return (
         f"--allocation=explicit --group={','.join(proposed.removed)} "
-        f"--layer_sparsity={','.join(pairs)} --sparsity={proposed.sparsity:.4g}"
+        f"--layer_sparsity={','.join(pairs)} --sparsity={total}"
     )
 
 

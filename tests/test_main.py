@@ -2,8 +2,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 
 def main(*arguments, **changes):
     return subprocess.run(
@@ -20,41 +18,6 @@ def test_help_exits_0_and_names_every_flag_without_tensorflow():
     assert result.returncode == 0
     assert "--flagfile=configs/quickstart.cfg" in result.stdout and "--sparsity" in result.stdout
     assert "| tensorflow" not in result.stderr
-
-
-FAULTS = {
-    "unknown flag": (["--sparsty=0.5"], 2, "Did you mean: sparsity"),
-    "value out of range": (["--sparsity=1.5"], 2, "received 1.5"),
-    "unknown network": (["--model=lenet6"], 2, "lenet5"),
-    "missing flagfile": (["--flagfile=none.cfg"], 2, "none.cfg"),
-    "missing model file": (["--model=none.keras"], 1, "there is no file 'none.keras'"),
-    "unknown data set": (["--dataset=mnits"], 2, "did you mean mnist"),
-    "unknown layer": (["--group=conv7", "--dry_run"], 2, "Possible names: conv1, conv2, fc1"),
-    "unknown layer to exclude": (["--exclude_layers=fc9", "--dry_run"], 2, "fc1, fc2"),
-    "model and data do not fit": (["--image_size=8", "--dry_run"], 2, "at least 16x16"),
-    "batch larger than the data": (["--batch_size=5000"], 2, "at most the 1438"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_is_one_clear_line_with_its_exit_status(fault, tmp_path, monkeypatch):
-    arguments, status, message = FAULTS[fault]
-    result = main(*arguments, f"--runs_dir={tmp_path / 'runs'}", "--noprogress")
-    assert result.returncode == status, result.stderr
-    assert result.stderr.startswith("tfprune: error: ") and result.stderr.count("\n") == 1
-    assert message in result.stderr
-
-
-def test_missing_data_without_a_network_says_how_to_get_it_and_what_works_without(tmp_path):
-    result = main(
-        *("--dataset=mnist", f"--data_dir={tmp_path}", f"--runs_dir={tmp_path / 'runs'}"),
-        # A proxy that refuses: as good as no network, wherever the test runs.
-        **dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9"),
-    )
-    assert result.returncode == 1
-    last = result.stderr.splitlines()[-1]
-    assert "TFDS_DATA_DIR" in last and "--dataset=digits" in last
-    assert "Traceback" not in result.stderr
 
 
 def test_an_unexpected_exception_keeps_its_traceback(tmp_path):

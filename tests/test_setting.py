@@ -2,7 +2,7 @@ import pytest
 
 from tfprune.backend import keras
 from tfprune.config import Config
-from tfprune.errors import TfpruneError
+from tfprune.errors import TfpruneError, UsageError
 from tfprune.rounds import rounds_of
 from tfprune.setting import Setting
 
@@ -81,11 +81,27 @@ def test_a_users_model_is_marked_by_its_bytes_and_must_fit(tmp_path):
     image = keras.Input((28, 28, 1))
     body = keras.layers.Flatten()(image)
     keras.Model(image, keras.layers.Dense(10)(body)).save(path)
-    first = setting(model=str(path)).dense_mark
-    assert setting(model=str(path)).dense_mark == first
+    first = setting(sparsity=0, model=str(path)).dense_mark
+    assert setting(sparsity=0, model=str(path)).dense_mark == first
     keras.Model(image, keras.layers.Dense(10)(body)).save(path)
-    assert setting(model=str(path)).dense_mark != first
-    assert setting(model=str(path), epochs=3).dense_mark == setting(model=str(path)).dense_mark
+    assert setting(sparsity=0, model=str(path)).dense_mark != first
+    assert (
+        setting(sparsity=0, model=str(path), epochs=3).dense_mark
+        == setting(model=str(path)).dense_mark
+    )
     keras.Model(image, keras.layers.Dense(9)(body)).save(path)
     with pytest.raises(TfpruneError, match="10 classes"):
-        setting(model=str(path))
+        setting(sparsity=0, model=str(path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"group": "conv7"}, "no layer called 'conv7'"),
+        ({"allocation": "explicit", "layer_sparsity": ("fc9=0.5",)}, "no layer called 'fc9'"),
+        ({"retrain_batch_size": 1439}, "at most the 1438 training images; received 1439"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_trained(flags, message):
+    with pytest.raises(UsageError, match=message):
+        setting(**flags)

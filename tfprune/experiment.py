@@ -58,13 +58,14 @@ def run(config: Config) -> dict[str, Any]:
         TfpruneError: what the user can mend; see `errors`.
     """
     configure_tensorflow(config)
-    if config.dry_run:
-        with log_to(None):
-            return dry_run(Setting(config))
+    with log_to(None):
+        setting = Setting(config)  # flags that do not fit the data leave no folder behind
+        if config.dry_run:
+            return dry_run(setting)
     folder = RunDir(config.run_path)
     with folder.locked(), log_to(folder.log):
         _LOG.info("run folder %s", folder.path)
-        return Experiment(Setting(config), folder).run()
+        return Experiment(setting, folder).run()
 
 
 def dry_run(setting: Setting) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing import Any
 from tfprune import data
 from tfprune.backend import keras, tf
 from tfprune.config import Config
+from tfprune.errors import UsageError
 from tfprune.models import build
+from tfprune.pruning.prunable import select
 from tfprune.pruning.pruner import load_model
 from tfprune.run_dir import file_hash, fingerprint
 from tfprune.training.evaluate import evaluator
@@ -60,8 +62,23 @@ class Setting:
             config.augment_cutout,
             tuple(round(float(value)) for value in fill),
         )
+        self._check()
+
+    def _check(self) -> None:
+        """Refuses what would otherwise come out only after hours of training."""
+        config, images = self.config, len(self.dataset.train.images)
+        for size in (config.batch_size, config.retrain_batch_size):
+            if size > images:
+                raise UsageError(
+                    f"the batch size must be at most the {images} training images; received {size}"
+                )
+        model = self.new_model()
         if config.user_model is not None:  # a network of the registry is built to fit
-            check_fit(self.new_model(), self.dataset.image_shape, self.dataset.classes)
+            check_fit(model, self.dataset.image_shape, self.dataset.classes)
+        if config.sparsity:
+            select(model, config.group.split(","), config.exclude_layers)
+            if config.layer_sparsity:
+                select(model, config.sparsity_by_layer())
 
     def new_model(self, dropout: float = -1.0) -> Any:
         """The network with fresh weights of the run's seed, or the user's own as it was saved.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+import zipfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -126,6 +127,8 @@ def load_masks(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     masks = {}
     try:
+        if os.path.isfile(path) and not zipfile.is_zipfile(path):  # NumPy would think of pickles
+            raise ValueError("it is no zip archive, or truncated")
         with np.load(path, allow_pickle=False) as file:
             for bits in (name for name in file.files if name.endswith(":bits")):
                 key = bits.removesuffix(":bits")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def load_arrays(path: Path) -> tuple[list[np.ndarray], dict[str, Any]]:
         TfpruneError: the file is missing, truncated or altered.
     """
     try:
+        if path.is_file() and not zipfile.is_zipfile(path):  # NumPy would think of pickles
+            raise ValueError("it is no zip archive, or truncated")
         with np.load(path, allow_pickle=False) as archive:
             names = sorted(name for name in archive.files if name != "meta")
             arrays = [archive[name] for name in names]

@@ -1,7 +1,8 @@
 """`python -m tfprune.report`: tables and plots of all runs found in folders.
 
 Reads `summary.json` of run folders and the copies `<name>-seed<k>.json` of results folders,
-and writes `results.md`, `results.csv`, `layers.md` and three plots for each network. The
+and writes `results.md`, `results.csv`, `layers.md` and three plots for each network; where
+there are several schedules, `schedules.md` and `schedules.png`, too. The
 same summaries give the same bytes of Markdown and CSV, in whatever order they are found.
 """
 
@@ -17,6 +18,7 @@ from tfprune.command import ArgumentParser, exit_status_of
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.reporting import plots
 from tfprune.reporting.rows import ResultRow, result_rows, sections
+from tfprune.reporting.schedules import schedules_markdown, schedules_plot
 from tfprune.reporting.summary import read_summary, write_summary
 from tfprune.reporting.tables import layers_markdown, results_csv, results_markdown
 
@@ -88,6 +90,8 @@ def write_report(rows: Sequence[ResultRow], out: Path, *, with_plots: bool) -> l
         "results.csv": results_csv(rows).encode(),
         "layers.md": layers_markdown(rows).encode(),
     }
+    if (schedules := schedules_markdown(rows)) is not None:
+        contents["schedules.md"] = schedules.encode()
     if with_plots:
         contents |= _draw(rows)
     for name, content in contents.items():
@@ -128,6 +132,8 @@ def _draw(rows: Sequence[ResultRow]) -> dict[str, bytes]:
             prefix = f"{network}-" if one_each else f"{network}-{dataset}-"
         drawn = {prefix + name: plot(members) for name, plot in _PLOTS.items()}
         result |= {name: content for name, content in drawn.items() if content}
+    if (schedules := schedules_plot(rows)) is not None:
+        result["schedules.png"] = schedules
     return result
 
 

@@ -9,6 +9,7 @@ from tfprune.reporting.rows import (
     audit_verdict,
     final_accuracy,
     final_minus_control,
+    schedule_of,
     weights,
 )
 from tfprune.reporting.summary import COMPLETE
@@ -35,7 +36,7 @@ def console_row(summary: Summary) -> str:
     sparsity, dense, control, first test, first epoch, final, final - control (in percentage
     points). The line above it heads its columns.
     """
-    parts = (_title, _layers, _accuracies, _files, _audit, _table_row)
+    parts = (_title, _layers, _rounds, _accuracies, _files, _audit, _table_row)
     blocks = ("\n".join(part(summary)) for part in parts)
     return "\n\n".join(block for block in blocks if block)
 
@@ -44,6 +45,7 @@ def _title(run: Summary) -> list[str]:
     title = f"{run['name']} (seed {run['seed']}): {run['network']} on {run['dataset']}"
     if run["group"] != "dense":
         title += f", {run['group']} layers, target sparsity {percent(run['target_sparsity'])} %"
+        title += f", {schedule_of(run)}" if schedule_of(run) != "one shot" else ""
     if run["status"] != COMPLETE:
         title += f" - {run['status']}"
     return [title]
@@ -61,6 +63,17 @@ def _layers(run: Summary) -> list[str]:
     removed = percent(1 - kept / total if total else 0.0)
     rows.append(("all", "", f"{kept:,}", f"{total:,}", f"{removed} %"))
     return list(_aligned(rows, texts=2))
+
+
+def _rounds(run: Summary) -> list[str]:
+    if not run["rounds"]:
+        return []
+    rows = [("round", "sparsity", "epochs", "first test", "final")]
+    for item in run["rounds"]:
+        first, final = (percent(item[f"{stage}_accuracy"]) for stage in ("first_test", "final"))
+        sparsity = f"{percent(item['group_sparsity'])} %"
+        rows.append((str(item["round"]), sparsity, str(item["epochs"]), first, final))
+    return list(_aligned(rows, texts=1))
 
 
 def _accuracies(run: Summary) -> list[str]:

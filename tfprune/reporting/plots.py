@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from tfprune.reporting.canvas import COLORS, GREY, INK, MARKERS, WIDTH, new_figure, png
 from tfprune.reporting.published import PublishedResult
-from tfprune.reporting.rows import ResultRow, Spread, Summary, final_accuracy, layer_rows
+from tfprune.reporting.rows import (
+    ResultRow,
+    Spread,
+    Summary,
+    final_accuracy,
+    layer_rows,
+    schedule_of,
+)
 from tfprune.reporting.summary import COMPLETE
 
 if TYPE_CHECKING:
@@ -31,8 +38,9 @@ def series_of(row: ResultRow) -> str:
     if row.name.startswith(_PUBLISHED_RUNS):
         return "ours, published settings"
     run = row.runs[0]
-    usual = {"allocation": "global", "schedule": "one_shot", "criterion": "magnitude"}
+    usual = {"allocation": "global", "criterion": "magnitude"}
     varied = [run[key] for key, common in usual.items() if run[key] not in (common, None)]
+    varied += [schedule for schedule in [schedule_of(run)] if schedule != "one shot"]
     return ", ".join(["ours", *varied])
 
 

@@ -32,6 +32,7 @@ _SETTINGS = (
     "allocation",
     "criterion",
     "schedule",
+    "rewind",
     "epochs",
     "retrain_epochs",
     "learning_rate",
@@ -103,6 +104,19 @@ def final_accuracy(run: Summary) -> float | None:
     if run["final_accuracy"] is None and run["group"] == "dense":
         return run["dense_accuracy"]
     return run["final_accuracy"]
+
+
+def schedule_of(run: Summary) -> str:
+    """When weights were removed, in words: `iterative, 5 rounds`, `one shot, weights of epoch 1`.
+
+    Learning rates rewound are not said: `lr_decay` has them.
+    """
+    words = {"one_shot": "one shot", "gradual": "gradual"}
+    text = words.get(run["schedule"] or "one_shot", str(run["schedule"]))
+    if run["rounds"]:
+        text += f", {len(run['rounds'])} rounds"
+    what, _, place = (run["rewind"] or "none").partition(", ")
+    return f"{text}, weights of {place}" if what == "weights" else text
 
 
 def final_minus_control(run: Summary) -> float | None:
@@ -234,7 +248,7 @@ def _order(row: ResultRow) -> tuple:
 
 def _check_same_settings(runs: Sequence[Summary]) -> None:
     for setting in _SETTINGS:
-        if any(run[setting] != runs[0][setting] for run in runs):
+        if any((run[setting] or "none") != (runs[0][setting] or "none") for run in runs):
             found = ", ".join(f"{run[setting]} (seed {run['seed']})" for run in runs)
             raise TfpruneError(
                 f"seeds of {runs[0]['name']!r} differ in {setting}, so that their mean would "

@@ -25,6 +25,7 @@ from tfprune.reporting.rows import (
     final_accuracy,
     final_minus_control,
     layer_rows,
+    schedule_of,
     sections,
     tflite_accuracy,
     weights,
@@ -99,7 +100,7 @@ def _audit(row: ResultRow) -> str:
     return "; ".join(sorted(verdicts)) if any(map(audit_verdict, row.runs)) else NONE
 
 
-def _markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]], texts: int) -> str:
+def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]], texts: int) -> str:
     """A Markdown table whose first `texts` columns are flush left, the others right."""
     aligned = ["---"] * texts + ["---:"] * (len(header) - texts)
     rows = [header, aligned, *lines]
@@ -129,12 +130,19 @@ def results_markdown(rows: Sequence[ResultRow]) -> str:
     return "\n\n".join([*parts, _LEGEND]) + "\n"
 
 
+def _has_schedules(rows: Iterable[ResultRow]) -> bool:
+    """Whether the schedule is worth a column."""
+    return any(schedule_of(run) != "one shot" for row in rows for run in row.runs)
+
+
 def _head(row: ResultRow) -> list[str]:
     return [row.name or NONE, row.group, percent(row.target)]
 
 
-def _accuracy_table(rows: Iterable[ResultRow]) -> str:
-    header = ["run", "group", "target", "seeds", "dense", "control", "first test", "first epoch"]
+def _accuracy_table(rows: Sequence[ResultRow]) -> str:
+    with_schedule = _has_schedules(rows)
+    header = ["run", "group", "target", *(["schedule"] if with_schedule else []), "seeds"]
+    header += ["dense", "control", "first test", "first epoch"]
     header += ["**final**", "best epoch", "final − control"]
 
     def line(row: ResultRow) -> list[str]:
@@ -144,9 +152,10 @@ def _accuracy_table(rows: Iterable[ResultRow]) -> str:
         final = _percents(row.spread(final_accuracy), count)
         cells += [final if final == NONE else f"**{final}**", _best(row)]
         cells += [_percents(row.spread(final_minus_control), count, "+")]
-        return [*_head(row), _seeds(row), *cells]
+        schedule = schedule_of(row.runs[0]) if row.runs and row.group != "dense" else NONE
+        return [*_head(row), *([schedule] if with_schedule else []), _seeds(row), *cells]
 
-    return _markdown_table(header, map(line, rows), 4)
+    return markdown_table(header, map(line, rows), 5 if with_schedule else 4)
 
 
 #: Heading, our value, published value.
@@ -185,7 +194,7 @@ def _published_table(rows: Iterable[ResultRow]) -> str:
         return [*_head(row), _seeds(row), *cells, _epochs(row), epochs, found.remark]
 
     lines = [line(row, row.published) for row in rows if row.published]
-    return _markdown_table(header, lines, 4)
+    return markdown_table(header, lines, 4)
 
 
 def _size_table(rows: Iterable[ResultRow]) -> str:
@@ -200,7 +209,7 @@ def _size_table(rows: Iterable[ResultRow]) -> str:
         cells = [group, model, _weights(row), _epochs(row), tflite, _audit(row)]
         return [*_head(row), _seeds(row), *cells]
 
-    return _markdown_table(header, [line(row) for row in rows if row.runs], 4)
+    return markdown_table(header, [line(row) for row in rows if row.runs], 4)
 
 
 _CSV_KEYS = (
@@ -267,7 +276,7 @@ def layers_markdown(rows: Sequence[ResultRow]) -> str:
                 title = f"{row.name or NOT_RUN}: {row.group} at {percent(row.target)} %"
                 seeds = f" ({_seeds(row)})" if row.runs else ""
                 lines = [_layer_line(layer, len(row.runs)) for layer in layers]
-                parts += [f"**{title}**{seeds}", _markdown_table(header, lines, 2)]
+                parts += [f"**{title}**{seeds}", markdown_table(header, lines, 2)]
     legend = "Sparsities in percent: the mean over the seeds, in brackets smallest and largest; "
     legend += "differences in percentage points. Layers not listed stay dense."
     return "\n\n".join([*parts, legend]) + "\n"

@@ -44,18 +44,29 @@ class StoredWeight:
 def named_variables(model: keras.Model) -> dict[str, Any]:
     """All weights of a model, as variables, by the names masks use, "layer/variable".
 
-    The layers of a nested model are named "block/conv1"; a tfprune wrapper gives the
-    weights of the layer inside it and not its masks.
+    The layers of a nested model are named "block/conv1", those inside a layer by the
+    attributes that hold them ("lstm/cell"); a tfprune wrapper gives the weights of the layer
+    inside it and not its masks.
 
     Args:
         model: a built Keras model, plain, wrapped or nested.
     """
-    from tfprune.pruning.prunable import leaf_layers, unwrapped
+    from tfprune.pruning.graph import leaf_layers, unwrapped
+    from tfprune.pruning.kernels import maskable
+    from tfprune.pruning.prunable import model_parts
 
+    names = {
+        id(variable): f"{part.path}/{attribute}"
+        for part in model_parts(model)
+        for attribute, variable in maskable(part.layer).items()
+    }
     variables: dict[str, Any] = {}
     for path, layer in leaf_layers(model):
         plain = unwrapped(layer)
         for variable in plain.weights:
+            if id(variable) in names:
+                variables[names[id(variable)]] = variable
+                continue
             # Keras 3 has the whole path, tf_keras "conv1/kernel:0".
             parts = getattr(variable, "path", variable.name).split(":")[0].split("/")
             start = _last_index(parts, plain.name)

@@ -68,7 +68,7 @@ def export_tflite(
         TfpruneError: the model can not be converted, or the file does not run, or its
             outputs are NaN or unrelated to the model's; no file is left.
     """
-    from tfprune.pruning.prunable import leaf_layers, unwrapped
+    from tfprune.pruning.graph import leaf_layers, unwrapped
     from tfprune.pruning.pruner import strip
 
     path = Path(path)

@@ -24,7 +24,8 @@ from tfprune.pruning.granularity import (
 )
 from tfprune.pruning.macs import macs, positions
 from tfprune.pruning.masks import keep_largest, refuse_nan
-from tfprune.pruning.prunable import Prunable, describe, unit_axes
+from tfprune.pruning.prunable import Prunable, describe
+from tfprune.pruning.units import unit_axes
 
 
 @dataclasses.dataclass(frozen=True)

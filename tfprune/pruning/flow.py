@@ -14,7 +14,8 @@ import numpy as np
 from tfprune.backend import IS_TF_KERAS, keras, tf
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.pruning.graph import is_graph, unwrapped
-from tfprune.pruning.prunable import Prunable, kernels_of, prunables
+from tfprune.pruning.kernels import kernels_of
+from tfprune.pruning.prunable import Prunable, prunables
 from tfprune.pruning.rebuild import copy_graph
 
 #: Layers of a network with positive weights that the linear one does without.
@@ -113,7 +114,7 @@ def _linear(layer: Any) -> Any:
             "synflow is defined for networks of dense and convolution layers and batch norms. "
             f"Received: layer {layer.name!r} of type {type(inner).__name__}"
         )
-    config = inner.get_config() if inner is layer else layer.plain_config()
+    config = inner.get_config()
     changes = {"activation": "linear", "dtype": "float64"}
     return type(inner).from_config({**config, **{k: v for k, v in changes.items() if k in config}})
 

@@ -12,7 +12,7 @@ from tfprune.errors import UsageError
 from tfprune.pruning.flow import FlowGradients
 from tfprune.pruning.graph import is_graph, unwrapped
 from tfprune.pruning.prunable import Prunable, prunables
-from tfprune.pruning.rebuild import rebuild
+from tfprune.pruning.rebuild import clone_layer, rebuild
 
 #: Samples a forward pass takes at once.
 _BATCH = 128
@@ -113,7 +113,7 @@ class LossGradients:
                     "several rounds of a criterion of the loss need a functional or sequential "
                     f"model, of which a copy is scored. Received: {type(self._model).__name__}"
                 )
-            copy = rebuild(self._model, _plain)
+            copy = rebuild(self._model, lambda layer: clone_layer(unwrapped(layer)))
             wanted = {p.name for p in self._group}
             self._copy = copy, [p for p in prunables(copy) if p.name in wanted]
         weights = {p.name: _array(p.variable) for p in self._group}
@@ -121,12 +121,6 @@ class LossGradients:
             mask = masks[p.name]
             p.variable.assign(weights[p.name] if mask is None else weights[p.name] * mask)
         return self._copy
-
-
-def _plain(layer: Any) -> Any:
-    wrapped = unwrapped(layer) is not layer
-    config = layer.plain_config() if wrapped else layer.get_config()
-    return type(unwrapped(layer)).from_config(config)
 
 
 def _raw(variable: Any) -> Any:

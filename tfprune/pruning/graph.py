@@ -1,8 +1,8 @@
-"""Walks over a functional or sequential model: its layers, and what feeds what."""
+"""Walks over a model: its layers, the layers inside them, and what feeds what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfprune.backend import keras, tf
@@ -18,8 +18,18 @@ def unwrapped(layer: Any) -> Any:
     return layer.layer if getattr(layer, "is_tfprune_wrapper", False) else layer
 
 
+def has_wrappers(model: Any) -> bool:
+    """Whether there is a `PrunableLayer` in the model, at any depth."""
+    return any(unwrapped(layer) is not layer for layer in model._flatten_layers())
+
+
 def leaf_layers(model: Any) -> list[tuple[str, Any]]:
-    """(path, layer) of each layer in model order, nested models entered, each layer once."""
+    """(path, layer) of each layer in model order, nested models entered, each layer once.
+
+    A subclassed model, whose graph nobody knows, is one layer, with the empty path.
+    """
+    if not is_graph(model):
+        return [("", model)]
     found: dict[int, tuple[str, Any]] = {}
     for layer in model.layers:
         inner = leaf_layers(layer) if is_graph(layer) else []
@@ -27,6 +37,52 @@ def leaf_layers(model: Any) -> list[tuple[str, Any]]:
         for path, leaf in nested or [(layer.name, layer)]:
             found.setdefault(id(leaf), (path, leaf))
     return list(found.values())
+
+
+def parts(layer: Any) -> list[tuple[str, Any]]:
+    """(path, layer) of a layer itself, with the empty path, and of the layers inside it.
+
+    Those are named by the attributes that hold them, which do not change from run to run as
+    automatic names do: "cell" of an LSTM, "query_dense" of an attention (`_query_dense`),
+    "blocks/0/fc1" of your own layer; those of a functional model in it as in `leaf_layers`.
+    """
+    found: dict[int, tuple[str, Any]] = {}
+
+    def walk(path: str, outer: Any) -> None:
+        layer = unwrapped(outer)
+        if id(layer) in found:
+            return
+        found[id(layer)] = (path, layer)
+        inside = leaf_layers(layer) if is_graph(layer) else _held(layer)
+        for name, held in inside:
+            walk(f"{path}/{name}".strip("/"), held)
+
+    walk("", layer)
+    return list(found.values())
+
+
+def _held(layer: Any) -> list[tuple[str, Any]]:
+    """(name, layer) of the layers that a layer holds, in the order of its attributes."""
+    # Of both Kerases the only door: what a layer tracks, wherever it holds it.
+    tracked = list(layer._flatten_layers(include_self=False, recursive=False))
+    unnamed = {id(held): held for held in tracked}
+    named: list[tuple[str, Any]] = []
+
+    def search(name: str, value: Any) -> None:
+        if id(value) in unnamed:
+            named.append((name, unnamed.pop(id(value))))
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                search(f"{name}/{key}", item)
+        elif isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                search(f"{name}/{index}", item)
+
+    for attribute, value in vars(layer).items():
+        # Keras's own books, which list every layer that an attribute holds.
+        if attribute != "_layers" and not attribute.startswith("_self_"):
+            search(attribute.strip("_"), value)
+    return named + [(held.name, held) for held in unnamed.values()]
 
 
 def origin(tensor: Any) -> tuple[Any, list[Any]]:
@@ -40,10 +96,11 @@ def origin(tensor: Any) -> tuple[Any, list[Any]]:
 def output_layers(model: Any) -> list[Any]:
     """The last layers with a kernel on the way to each output, out of their wrappers.
 
-    A weight of two or more axes makes a kernel: activations and batch norms are passed.
+    A weight of two or more axes makes a kernel: activations and batch norms are passed. Of a
+    subclassed model nobody knows them: none.
     """
     found: list[Any] = []
-    pending = list(model.outputs)
+    pending = list(model.outputs) if is_graph(model) else []
     seen: set[int] = set()
     while pending:
         tensor = pending.pop()
@@ -63,7 +120,7 @@ def output_layers(model: Any) -> list[Any]:
 
 
 def nested_models(model: Any) -> Iterator[Any]:
-    """The models inside a model, at any depth."""
+    """The functional and sequential models in such a model, at any depth."""
     for layer in model.layers:
         if is_graph(layer):
             yield layer
@@ -73,7 +130,7 @@ def nested_models(model: Any) -> Iterator[Any]:
 def connections(model: Any) -> list[tuple[Any, Any]]:
     """(producer, consumer) of each call, nested models included; None consumes the outputs."""
     found: list[tuple[Any, Any]] = []
-    for owner in [model, *nested_models(model)]:
+    for owner in [model, *nested_models(model)] if is_graph(model) else []:
         found.extend((origin(tensor)[0], None) for tensor in owner.outputs)
         pending, seen = list(owner.outputs), set()
         while pending:

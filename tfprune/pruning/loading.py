@@ -59,9 +59,25 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> Any:
         raise TfpruneError(f"cannot load a model from {str(file)!r}: {cause}") from error
 
 
-def check_model(model: Any) -> None:
-    """Raises unless it is a built functional or sequential model of this Keras."""
-    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+def check_model(model: Any, instead: str = "") -> None:
+    """Raises unless it is a built functional or sequential model of this Keras.
+
+    Args:
+        model: what the user gave.
+        instead: what can be done where a model is subclassed; the error says it.
+    """
+    check_built(model)
+    if not is_graph(model):
+        raise UsageError(
+            "the layers of a subclassed model cannot be copied from outside: make it with "
+            f"keras.Sequential or keras.Model(inputs, outputs){instead and ', or '}{instead}. "
+            f"Received: {model.name!r} of type {_kind(model)}"
+        )
+
+
+def check_built(model: Any) -> None:
+    """Raises unless it is a built model of this Keras, subclassed or not."""
+    kind = _kind(model)
     if not isinstance(model, keras.Model):
         bases = {base.__module__.split(".")[0] for base in type(model).__mro__}
         if bases & {"keras", "tf_keras"}:
@@ -75,12 +91,10 @@ def check_model(model: Any) -> None:
             "the model is not built yet and has no weights: call model.build(input_shape), or "
             f"call it on data, first. Received: {model.name!r} of type {kind}"
         )
-    if not is_graph(model):
-        raise UsageError(
-            "the layers of a subclassed model cannot be replaced from outside: make it with "
-            "keras.Sequential or keras.Model(inputs, outputs), or build it from "
-            f"tfprune.pruning.wrapper.PrunableLayer(layer). Received: {model.name!r} of type {kind}"
-        )
+
+
+def _kind(model: Any) -> str:
+    return f"{type(model).__module__}.{type(model).__qualname__}"
 
 
 def _check_version(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which variables of which layers may be pruned, and how a user names them."""
+"""The prunable variables of a model, and how a user names them."""
 
 from __future__ import annotations
 
@@ -9,63 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.backend import IS_TF_KERAS, keras, tf
+from tfprune.backend import tf
 from tfprune.errors import UsageError
-from tfprune.pruning.graph import leaf_layers, output_layers, unwrapped
-from tfprune.pruning.masks import unit_mask
-
-
-@dataclasses.dataclass(frozen=True)
-class Kernel:
-    """One prunable variable of a layer type.
-
-    Attributes:
-        attribute: attribute of the layer that holds the variable ("kernel").
-        constraint: attribute that holds its constraint and that `build` reads.
-        kind: "conv", "fc", "depthwise", "embedding", or "custom".
-        unit_axes: axes of the kernel along which its units (filters, neurons) lie; None
-            where that depends on the layer or where there are none.
-        bias: attribute of the bias that dies with a unit; None where there is none.
-    """
-
-    attribute: str
-    constraint: str
-    kind: str
-    unit_axes: tuple[int, ...] | None = None
-    bias: str | None = None
-
-
-_CONV = Kernel("kernel", "kernel_constraint", "conv", (-1,), "bias")
-_TRANSPOSED = dataclasses.replace(_CONV, unit_axes=(-2,))  # (..., out, in)
-_POINTWISE = Kernel("pointwise_kernel", "pointwise_constraint", "conv", (-1,), "bias")
-# Input channel and multiplier make a unit. Only the name of the attribute differs.
-_DEPTHWISE = Kernel(
-    "depthwise_kernel" if IS_TF_KERAS else "kernel",
-    "depthwise_constraint",
-    "depthwise",
-    (-2, -1),
-    "bias",
-)
-
-#: Layer type -> its prunable variable. A subclass has that of its nearest base.
-KERNELS: dict[type, Kernel] = {
-    keras.layers.Conv1D: _CONV,
-    keras.layers.Conv2D: _CONV,
-    keras.layers.Conv3D: _CONV,
-    keras.layers.Conv1DTranspose: _TRANSPOSED,
-    keras.layers.Conv2DTranspose: _TRANSPOSED,
-    keras.layers.Conv3DTranspose: _TRANSPOSED,
-    keras.layers.SeparableConv1D: _POINTWISE,
-    keras.layers.SeparableConv2D: _POINTWISE,
-    keras.layers.DepthwiseConv1D: _DEPTHWISE,
-    keras.layers.DepthwiseConv2D: _DEPTHWISE,
-    keras.layers.Dense: Kernel("kernel", "kernel_constraint", "fc", (-1,), "bias"),
-    keras.layers.EinsumDense: Kernel("kernel", "kernel_constraint", "fc", None, "bias"),
-    keras.layers.Embedding: Kernel("embeddings", "embeddings_constraint", "embedding"),
-}
+from tfprune.pruning.constraint import mask_of
+from tfprune.pruning.graph import leaf_layers, output_layers, parts, unwrapped
+from tfprune.pruning.kernels import Kernel, kernels_of
 
 #: Words that stand for several layers in `layers` and `exclude`.
-GROUPS = ("all", "conv", "fc", "depthwise", "embedding")
+GROUPS = ("all", "conv", "fc", "rnn", "depthwise", "embedding")
 _OPT_IN = ("depthwise", "embedding")
 
 
@@ -74,13 +25,14 @@ class Prunable:
     """One prunable variable of a model.
 
     Attributes:
-        name: what a user calls it: the path of its layer ("conv1", "block/conv1"), followed
-            by the attribute where a layer has several.
+        name: what a user calls it: the path of its layer ("conv1", "block/conv1", "lstm/cell"),
+            followed by the attribute where a layer has several.
         key: name of its mask, "conv1/kernel".
         path: path of its layer.
         layer: the layer itself, out of its wrapper.
         kernel: where in the layer it is.
-        mask: the variable that holds its mask; None where the layer is not wrapped.
+        leaf: path of the layer of the graph that it is or that it is inside of ("lstm"); empty
+            in a subclassed model.
     """
 
     name: str
@@ -88,12 +40,17 @@ class Prunable:
     path: str
     layer: Any
     kernel: Kernel
-    mask: Any
+    leaf: str
 
     @property
     def variable(self) -> Any:
         """The Keras variable."""
         return getattr(self.layer, self.kernel.attribute)
+
+    @property
+    def mask(self) -> Any:
+        """The variable that holds its mask; None where it has none."""
+        return mask_of(self.variable)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,83 +78,47 @@ class LayerInfo:
     pruned: bool
 
 
-def kernels_of(layer: Any) -> tuple[Kernel, ...]:
-    """The prunable variables of a layer, which need not be built.
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A layer of a model, or one inside such a layer.
 
-    A custom layer names its own with `prunable_weights = ("kernel",)`; it passes
-    `constraint=self.kernel_constraint` (the name, then `_constraint`) to `add_weight`.
+    Attributes:
+        path: its path, "block/conv1", "lstm/cell".
+        layer: the layer, out of its wrapper.
+        leaf: path of the layer of the graph.
+        outer: that layer, in its wrapper where it has one.
     """
-    declared = getattr(layer, "prunable_weights", None)
-    if declared is not None:
-        return tuple(Kernel(name, f"{name}_constraint", "custom") for name in declared)
-    for base in type(layer).__mro__:
-        if base in KERNELS:
-            return (KERNELS[base],)
-    return ()
+
+    path: str
+    layer: Any
+    leaf: str
+    outer: Any
 
 
-def maskable(layer: Any) -> dict[str, str]:
-    """Attribute -> constraint attribute of all variables of a layer that a mask may cover."""
-    found = {}
-    if isinstance(layer, keras.layers.BatchNormalization):
-        found = {"gamma": "gamma_constraint", "beta": "beta_constraint"}
-    for kernel in kernels_of(layer):
-        found[kernel.attribute] = kernel.constraint
-        if kernel.bias:
-            found[kernel.bias] = f"{kernel.bias}_constraint"
-    return found
+def model_parts(model: Any) -> list[Part]:
+    """All layers of a model, plain, wrapped or nested, and those inside them, in model order."""
+    return [
+        Part(f"{leaf}/{path}".strip("/") or layer.name, layer, leaf, outer)
+        for leaf, outer in leaf_layers(model)
+        for path, layer in parts(outer)
+    ]
 
 
 def prunables(model: Any) -> list[Prunable]:
     """All prunable variables of a model, plain, wrapped or nested, in model order."""
     found = []
-    for path, outer in leaf_layers(model):
-        layer = unwrapped(outer)
-        kernels = kernels_of(layer)
-        masks = {} if layer is outer else outer.masks
-        for kernel in kernels:
-            key = f"{path}/{kernel.attribute}"
-            if getattr(layer, kernel.attribute, None) is None:
+    for part in model_parts(model):
+        kernels = kernels_of(part.layer)
+        for kernel in kernels if part.layer.built else ():
+            key = f"{part.path}/{kernel.attribute}"
+            if getattr(part.layer, kernel.attribute, None) is None:
                 raise UsageError(
-                    f"layer {path!r} has no variable {kernel.attribute!r} yet: build the model "
-                    "first, with model.build(input_shape) or by calling it on data"
+                    f"layer {part.path!r} declares a variable {kernel.attribute!r} in "
+                    "prunable_weights and has none of that name"
                 )
-            name = path if len(kernels) == 1 else key
-            mask = masks.get(kernel.attribute)
-            found.append(Prunable(name, key, path, layer, kernel, mask))
+            name = part.path if len(kernels) == 1 else key
+            found.append(Prunable(name, key, part.path, part.layer, kernel, part.leaf))
     return found
-
-
-def live_units(layer: Any, kernel: Kernel, mask: np.ndarray) -> np.ndarray | None:
-    """Which units of a built layer still have a weight.
-
-    Returns:
-        bool array of the shape of the bias, or flat where there is no bias; None where units
-        cannot be told from the kernel.
-    """
-    axes = unit_axes(layer, kernel)
-    if axes is None:
-        return None
-    alive = unit_mask(mask, axes)
-    bias = getattr(layer, kernel.bias, None) if kernel.bias else None
-    return alive.reshape(-1 if bias is None else tuple(bias.shape))
-
-
-def unit_axes(layer: Any, kernel: Kernel) -> tuple[int, ...] | None:
-    """Axes of the kernel along which a layer's units lie; None where they cannot be told."""
-    if isinstance(layer, keras.layers.EinsumDense):
-        return _einsum_unit_axes(layer)
-    return kernel.unit_axes
-
-
-def _einsum_unit_axes(layer: Any) -> tuple[int, ...] | None:
-    """Axes of an EinsumDense kernel that its bias has too, in the order of the output."""
-    operands, output = layer.equation.replace(" ", "").replace("...", "").split("->")
-    labels = operands.split(",")[1]
-    units = [axis for axis in output if axis in (layer.bias_axes or "")]
-    if not units or any(axis not in labels for axis in units):
-        return None
-    return tuple(labels.index(axis) for axis in units)
 
 
 def select(
@@ -207,12 +128,13 @@ def select(
 
     The output layers (the last ones with a kernel on the way to each output) are left out
     unless named exactly; so are depthwise convolutions and embeddings, unless named exactly
-    or by their kind.
+    or by their kind. Which layers of a subclassed model are its output nobody knows: none is
+    left out.
 
     Args:
-        model: a built functional or sequential model.
-        layers: None or "all"; "conv", "fc", "depthwise", "embedding"; the name of a layer,
-            with wildcards ("block1/*") or without; or several of these.
+        model: a built model.
+        layers: None or "all"; "conv", "fc", "rnn", "depthwise", "embedding"; the name of a
+            layer or of a model inside, with wildcards ("block1/*") or without; or several.
         exclude: the same, to be left out again.
 
     Raises:
@@ -220,7 +142,8 @@ def select(
     """
     found = prunables(model)
     outputs = {id(layer) for layer in output_layers(model)}
-    hidden = [p for p in found if id(p.layer) not in outputs]
+    last = {part.leaf for part in model_parts(model) if id(unwrapped(part.outer)) in outputs}
+    hidden = [p for p in found if p.leaf not in last]
     names = _as_names(layers if layers is not None else "all", "layers")
     wanted = {p.key for name in names for p in _matching(name, found, hidden, "layers")}
     for name in _as_names(exclude, "exclude"):
@@ -246,17 +169,18 @@ def _matching(
     if name in GROUPS:
         default = [p for p in candidates if p.kernel.kind not in _OPT_IN]
         return default if name == "all" else [p for p in candidates if p.kernel.kind == name]
-    exact = [p for p in found if name in (p.name, p.path)]
+    exact = [p for p in found if name in (p.name, p.path, p.leaf)]
     if exact:
         return exact
-    if any(character in name for character in "*?["):
-        matched = [
-            p
-            for p in candidates
-            if p.kernel.kind not in _OPT_IN and fnmatch.fnmatchcase(p.name, name)
-        ]
-        if matched:
-            return matched
+    # The name of a model, or of a layer inside a layer, stands for what is in it.
+    matched = [
+        p
+        for p in candidates
+        if p.kernel.kind not in _OPT_IN
+        and any(fnmatch.fnmatchcase(p.name, pattern) for pattern in (name, f"{name}/*"))
+    ]
+    if matched:
+        return matched
     raise UsageError(
         f"{argument}: no layer called {name!r} has weights to prune. "
         f"Possible names: {_listed(found)}; or one of {', '.join(GROUPS)}"

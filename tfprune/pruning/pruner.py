@@ -11,10 +11,13 @@ from tfprune.backend import tf
 from tfprune.errors import UsageError
 from tfprune.pruning.allocation import Target
 from tfprune.pruning.choice import Request, choose_masks
-from tfprune.pruning.graph import followers, leaf_layers, unwrapped
-from tfprune.pruning.loading import check_model, load_model
-from tfprune.pruning.prunable import kernels_of, live_units, prunables, select
-from tfprune.pruning.rebuild import rebuild
+from tfprune.pruning.constraint import apply_mask, attach_mask, detach_mask, mask_of
+from tfprune.pruning.graph import has_wrappers, is_graph, leaf_layers, unwrapped
+from tfprune.pruning.kernels import maskable
+from tfprune.pruning.loading import check_built, check_model, load_model
+from tfprune.pruning.prunable import Part, Prunable, model_parts, prunables, select
+from tfprune.pruning.rebuild import clone_layer, rebuild
+from tfprune.pruning.units import normed, set_layer_masks
 from tfprune.pruning.wrapper import PrunableLayer
 
 __all__ = [
@@ -86,7 +89,8 @@ def prune(
         loss: function (y, outputs) -> losses or the name of a Keras loss, for the same;
             default that of the compiled model.
         seed: of criteria that draw random numbers.
-        in_place: prune the given model, whose layers `prune` has wrapped before.
+        in_place: prune the given model itself: one whose layers `prune` has wrapped before, or
+            a subclassed one, whose variables get masks that live as long as it does.
 
     Returns:
         A new model, not compiled; with `in_place` the given one. Weights that a pruned model
@@ -96,7 +100,10 @@ def prune(
         UsageError: an argument, or a model, that cannot be used.
         TfpruneError: weights that are NaN.
     """
-    check_model(model)
+    if in_place:
+        check_built(model)
+    else:
+        check_model(model, "prune it with in_place=True, which changes it")
     if layer_sparsity is not None:
         layers = list(layer_sparsity) if layers is None else layers
         allocation = "explicit" if allocation == "global" and sparsity is None else allocation
@@ -114,39 +121,55 @@ def prune(
         seed=seed,
     )
     masks = choose_masks(model, group, request)
-    unready = [p.path for p in group if p.mask is None]
+    unready = [p for p in group if p.mask is None]
     if not in_place:
-        model = rebuild(model, _wrapping(model, set(unready)))
+        model = rebuild(model, _wrapping(model, {p.leaf for p in unready}))
+    elif not is_graph(model):
+        _attach(model, unready)
     elif unready:
         raise UsageError(
             "in_place=True needs layers that are wrapped already: model = prune(model, 0.0) "
-            f"wraps them. Received: a model with these layers plain: {', '.join(unready)}"
+            "wraps them. Received: a model with these layers plain: "
+            f"{', '.join(p.path for p in unready)}"
         )
     set_masks(model, masks)
     return model
 
 
-def strip(model: Any) -> Any:
+def strip(model: Any, *, in_place: bool = False) -> Any:
     """The plain Keras model inside a pruned one.
 
     Args:
         model: a model from `prune`. It is not changed.
+        in_place: take the masks off the given model itself: a subclassed one, which cannot be
+            copied.
 
     Returns:
         A new model, not compiled, with the same layer names and weights, zeros included, and
-        the user's own constraints; nothing in it needs tfprune. Training it further brings
-        removed weights back.
+        the user's own constraints; nothing in it needs tfprune. With `in_place` the given
+        one. Training it further brings removed weights back.
 
     Raises:
-        UsageError: no functional or sequential Keras model.
+        UsageError: no functional or sequential Keras model, or with `in_place` one.
     """
-    check_model(model)
+    if in_place:
+        return _strip_in_place(model)
+    check_model(model, "strip it with in_place=True, which changes it")
+    return rebuild(model, lambda layer: clone_layer(unwrapped(layer)))
 
-    def unwrap(layer: Any) -> Any:
-        config = layer.plain_config() if isinstance(layer, PrunableLayer) else layer.get_config()
-        return type(unwrapped(layer)).from_config(config)
 
-    return rebuild(model, unwrap)
+def _strip_in_place(model: Any) -> Any:
+    check_built(model)
+    if is_graph(model) or has_wrappers(model):
+        raise UsageError(
+            "in_place=True strips subclassed models that prune(model, in_place=True) pruned; "
+            f"strip(model) gives a copy of any other. Received: {model.name!r}"
+        )
+    apply_masks(model)
+    for _, _, variable in _masked(model).values():
+        detach_mask(variable)
+    model.train_function = None
+    return model
 
 
 def apply_masks(model: Any) -> Any:
@@ -155,8 +178,8 @@ def apply_masks(model: Any) -> Any:
     Optimizers do it by themselves after every step; call this after swapping in averaged
     weights, loading foreign ones, or assigning to variables. Gives the model back.
     """
-    for wrapper in _wrappers(model).values():
-        wrapper.apply_masks()
+    for _, _, variable in _masked(model).values():
+        apply_mask(variable)
     return model
 
 
@@ -180,9 +203,8 @@ def layer_sparsities(model: Any) -> dict[str, float]:
 def get_masks(model: Any) -> dict[str, np.ndarray]:
     """ "conv1/kernel" -> mask (True = kept), of kernels, biases and batch norms, in model order."""
     return {
-        f"{path}/{attribute}": tf.convert_to_tensor(mask).numpy()
-        for path, wrapper in _wrappers(model).items()
-        for attribute, mask in wrapper.masks.items()
+        key: tf.convert_to_tensor(mask_of(variable)).numpy()
+        for key, (_, _, variable) in _masked(model).items()
     }
 
 
@@ -197,33 +219,30 @@ def set_masks(model: Any, masks: Mapping[str, np.ndarray]) -> None:
     Raises:
         UsageError: a key, shape or type that does not fit the model.
     """
-    wrappers = _wrappers(model)
-    known = {
-        f"{path}/{attribute}": (path, attribute, tuple(mask.shape))
-        for path, wrapper in wrappers.items()
-        for attribute, mask in wrapper.masks.items()
-    }
-    given: dict[str, dict[str, np.ndarray]] = {path: {} for path in wrappers}
+    known = _masked(model)
+    given: dict[str, dict[str, np.ndarray]] = {part.path: {} for part, _, _ in known.values()}
     for key, mask in masks.items():
         if key not in known:
             raise UsageError(
                 f"the model has no mask called {key!r}; it has: {', '.join(known) or 'none'} "
                 "(prune(model, 0.0) wraps layers)"
             )
-        path, attribute, shape = known[key]
-        if np.shape(mask) != shape or np.asarray(mask).dtype != bool:
+        part, attribute, variable = known[key]
+        if np.shape(mask) != tuple(variable.shape) or np.asarray(mask).dtype != bool:
             raise UsageError(
-                f"mask {key!r} must be a bool array of shape {shape}. "
+                f"mask {key!r} must be a bool array of shape {tuple(variable.shape)}. "
                 f"Received: {np.asarray(mask).dtype} of shape {np.shape(mask)}"
             )
-        given[path][attribute] = np.asarray(mask)
-    for path, wrapper in wrappers.items():
-        wrapper.set_masks(given[path])
-    paths = {id(wrapper): path for path, wrapper in wrappers.items()}
-    for norm, producer, alive in _normed(model):
-        if id(norm) in paths and id(producer) in paths:
-            own = given[paths[id(norm)]]
-            norm.set_masks({name: alive & own.get(name, True) for name in norm.masks})
+        given[part.path][attribute] = np.asarray(mask)
+    layers = {id(part.layer): part for part, _, _ in known.values()}
+    for part in layers.values():
+        set_layer_masks(part.layer, given[part.path])
+    for norm, producer, alive in normed(model):
+        wrapped = layers.get(id(unwrapped(norm)))
+        if wrapped is not None and id(unwrapped(producer)) in layers:
+            own = given[wrapped.path]
+            names = maskable(wrapped.layer)
+            set_layer_masks(wrapped.layer, {name: alive & own.get(name, True) for name in names})
 
 
 def _wrapping(model: Any, paths: set[str]) -> Callable[[Any], Any]:
@@ -233,38 +252,31 @@ def _wrapping(model: Any, paths: set[str]) -> Callable[[Any], Any]:
         for path, layer in leaf_layers(model)
         if path in paths or isinstance(layer, PrunableLayer)
     }
-    chosen |= {id(norm) for norm, producer, _ in _normed(model) if id(producer) in chosen}
+    chosen |= {id(norm) for norm, producer, _ in normed(model) if id(producer) in chosen}
 
     def wrap(layer: Any) -> Any:
-        if isinstance(layer, PrunableLayer):
-            return PrunableLayer(type(layer.layer).from_config(layer.plain_config()))
-        clone = type(layer).from_config(layer.get_config())
+        clone = clone_layer(unwrapped(layer))
         return PrunableLayer(clone) if id(layer) in chosen else clone
 
     return wrap
 
 
-def _wrappers(model: Any) -> dict[str, PrunableLayer]:
-    """Path -> wrapper, in model order."""
-    return {path: w for path, w in leaf_layers(model) if isinstance(w, PrunableLayer)}
+def _attach(model: Any, group: list[Prunable]) -> None:
+    """Gives masks to the layers of a subclassed model, which stay where they are."""
+    for layer in {id(p.layer): p.layer for p in group}.values():
+        for name, variable in maskable(layer).items():
+            if mask_of(variable) is None:
+                ones = np.ones(variable.shape, bool)
+                attach_mask(variable, tf.Variable(ones, trainable=False, name=f"{name}_mask"))
+    # What was traced before knows nothing of them.
+    model.train_function = None
 
 
-def _live_units_of(layer: Any) -> np.ndarray | None:
-    """Which units of a wrapped or plain layer have a weight; None where that is not known."""
-    inner = unwrapped(layer)
-    kernels = kernels_of(inner)
-    if len(kernels) != 1:
-        return None
-    shape = tuple(getattr(inner, kernels[0].attribute).shape)
-    mask = layer.masks[kernels[0].attribute] if layer is not inner else np.ones(shape, bool)
-    return live_units(inner, kernels[0], tf.convert_to_tensor(mask).numpy())
-
-
-def _normed(model: Any) -> list[tuple[Any, Any, np.ndarray]]:
-    """(batch norm, producer, live units) where the units of a layer are those of its follower."""
-    found = []
-    for norm, producer in followers(model):
-        alive = _live_units_of(producer)
-        if alive is not None and alive.shape == tuple(unwrapped(norm).gamma.shape):
-            found.append((norm, producer, alive))
-    return found
+def _masked(model: Any) -> dict[str, tuple[Part, str, Any]]:
+    """Key of each mask -> (layer, attribute, variable), in model order."""
+    return {
+        f"{part.path}/{name}": (part, name, variable)
+        for part in model_parts(model)
+        for name, variable in maskable(part.layer).items()
+        if mask_of(variable) is not None
+    }

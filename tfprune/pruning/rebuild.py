@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tfprune.backend import IS_TF_KERAS, keras, tf
+from tfprune.backend import IS_TF_KERAS, keras
 from tfprune.errors import UsageError
-from tfprune.pruning.graph import is_graph, nested_models, unwrapped
-from tfprune.pruning.wrapper import PrunableLayer, select_kept
+from tfprune.pruning.constraint import mask_of, select_kept
+from tfprune.pruning.graph import is_graph, nested_models, parts, unwrapped
+from tfprune.pruning.kernels import maskable
 
 
 def rebuild(model: Any, make_layer: Callable[[Any], Any]) -> Any:
@@ -30,15 +31,27 @@ def rebuild(model: Any, make_layer: Callable[[Any], Any]) -> Any:
     clone, pairs = copy_graph(model, make_layer)
     for old, new in pairs:
         unwrapped(new).set_weights(unwrapped(old).get_weights())
-        if isinstance(old, PrunableLayer):
-            masks = {name: tf.convert_to_tensor(mask).numpy() for name, mask in old.masks.items()}
-            # Exactly zero in the copy, whatever was written to the original.
-            for name, mask in masks.items():
-                variable = getattr(unwrapped(new), name)
-                variable.assign(select_kept(mask, variable))
-            if isinstance(new, PrunableLayer):
-                new.set_masks(masks)
+        for (_, before), (_, after) in zip(parts(old), parts(new), strict=True):
+            _copy_masks(before, after)
     return clone
+
+
+def clone_layer(layer: Any) -> Any:
+    """A new layer, not built, with the config and the name of the given one."""
+    clone = type(layer).from_config(layer.get_config())
+    if clone.name != layer.name:  # the config of a subclassed model need not have it
+        setattr(clone, "_name" if IS_TF_KERAS else "name", layer.name)
+    return clone
+
+
+def _copy_masks(old: Any, new: Any) -> None:
+    """Zeroes what was removed from a layer itself, whatever was written to it since."""
+    for attribute, variable in maskable(old).items():
+        mask, copy = mask_of(variable), getattr(new, attribute)
+        if mask is not None:
+            copy.assign(select_kept(mask, copy))
+            if mask_of(copy) is not None:
+                mask_of(copy).assign(mask)
 
 
 def copy_graph(model: Any, make_layer: Callable[[Any], Any]) -> tuple[Any, list[tuple[Any, Any]]]:

@@ -1,192 +1,177 @@
-"""PrunableLayer: a layer and the masks of its variables.
-
-The masks act through constraints, which the optimizers of both Kerases apply after every
-update: the shortest way to zeros in any training loop.
-"""
+"""PrunableLayer: a layer and the masks of its variables."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from tfprune.backend import keras, tf
+from tfprune.backend import IS_TF_KERAS, keras, tf
 from tfprune.errors import UsageError
-from tfprune.pruning.prunable import kernels_of, live_units, maskable
-
-_register = keras.utils.register_keras_serializable(package="tfprune")
-
-
-def select_kept(mask: Any, values: Any) -> Any:
-    """`values` where the mask is True, +0.0 elsewhere.
-
-    Selects: a product would leave -0.0, and NaN where a removed weight diverged.
-    """
-    values = tf.convert_to_tensor(values)
-    return tf.where(tf.convert_to_tensor(mask), values, tf.zeros([], values.dtype))
+from tfprune.pruning.constraint import apply_mask, attach_mask, mask_of
+from tfprune.pruning.graph import parts
+from tfprune.pruning.kernels import maskable
 
 
-@_register
-class MaskConstraint(keras.constraints.Constraint):
-    """Applies the user's own constraint, then the mask.
+class _CallInside:
+    """The `call` of a wrapper: calls the layer inside and has its signature.
 
-    Args:
-        user: the constraint that the layer had, or None.
-
-    Attributes:
-        mask: bool variable, set when the layer is built.
+    Keras reads from the signature what a layer may be given: several inputs, `training`,
+    `mask`, an initial state. No property: where tf_keras saves it sets `call` for a while.
     """
 
-    def __init__(self, user: Any = None) -> None:
-        self.user = keras.constraints.get(user)
-        self.mask: Any = None
+    def __get__(self, wrapper: Any, owner: type) -> Any:
+        if wrapper is None:
+            return self
+        layer = wrapper.layer
+        names = list(wrapper.signature.parameters)
 
-    def __call__(self, w: Any) -> Any:
-        """Gives the constrained weights."""
-        if self.user is not None:
-            w = self.user(w)
-        return w if self.mask is None else select_kept(self.mask, w)
+        @functools.wraps(layer.call)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if 1 < len(args) <= len(names):
+                # An RNN of tf_keras takes more arguments than it takes by position.
+                args, kwargs = args[:1], {**dict(zip(names[1:], args[1:], strict=False)), **kwargs}
+            outputs = layer(*args, **kwargs)
+            wrapper.add_masks()
+            return outputs
 
-    def get_config(self) -> dict[str, Any]:
-        """Gives the user's constraint; the mask is a weight of the `PrunableLayer`."""
-        return {"user": _serialized(self.user)}
+        call.__signature__ = wrapper.signature  # type: ignore[attr-defined]
+        return call
 
 
-@_register
+@keras.utils.register_keras_serializable(package="tfprune")
 class PrunableLayer(keras.layers.Wrapper):
     """A layer whose removed weights stay exactly zero while it trains.
 
     It has the name of the layer inside, adds one non-trainable bool variable per masked
-    variable, and is otherwise that layer: outputs, losses, shapes, masking, dtype policy.
+    variable, and is otherwise that layer: calls, outputs, losses, shapes, masking, dtype
+    policy. The masks are made with the variables, in the first call.
 
     Args:
-        layer: a layer with prunable weights or a batch normalization. Not yet built: Keras
-            reads a constraint when it makes a variable, and one set later is lost on the
-            replicas of a distribution strategy.
+        layer: a layer that has prunable weights, itself or in the layers inside it, or a
+            batch normalization.
         **kwargs: those of `keras.layers.Layer`.
 
     Raises:
-        UsageError: the layer is built, or has nothing that a mask could cover.
+        UsageError: in the first call, where nothing is there that a mask could cover.
     """
 
     is_tfprune_wrapper = True
 
     def __init__(self, layer: Any, **kwargs: Any) -> None:
-        constraints = maskable(layer)
-        if not constraints:
-            raise UsageError(
-                f"PrunableLayer needs a layer with prunable weights (Conv, Dense, EinsumDense, "
-                "Embedding, BatchNormalization, or one that declares prunable_weights). "
-                f"Received: {layer.name!r} of type {type(layer).__name__}"
-            )
-        if layer.built:
-            raise UsageError(
-                f"PrunableLayer needs a layer that is not built yet. Received: {layer.name!r}, "
-                "which is; use tfprune.prune(model, 0.0) to wrap the layers of a built model"
-            )
-        for attribute in constraints.values():
-            user = getattr(layer, attribute, None)
-            user = user.user if isinstance(user, MaskConstraint) else user
-            setattr(layer, attribute, MaskConstraint(user))
+        # The constructor of Layer asks for `call`.
+        self.layer, self.signature = layer, inspect.signature(layer.call)
         defaults = {"name": layer.name, "dtype": layer.dtype_policy, "trainable": layer.trainable}
         # The layer inside casts its inputs itself, or does not, as an Embedding.
         super().__init__(layer, autocast=False, **{**defaults, **kwargs})
         self.supports_masking = layer.supports_masking
-        # tf_keras hands both to any call with **options.
-        self._not_taken = {"training", "mask"} - set(inspect.signature(layer.call).parameters)
+        self._has_masks = False
+        if layer.built:
+            self.add_masks()
 
     def build(self, input_shape: Any = None) -> None:
-        """Builds the layer inside, then one mask for each of its masked variables."""
-        super().build(input_shape)
-        for attribute, constraint_attribute in maskable(self.layer).items():
-            variable = getattr(self.layer, attribute, None)
-            if variable is None:
-                continue
-            constraint = getattr(self.layer, constraint_attribute)
-            if variable.constraint is not constraint:
-                raise UsageError(
-                    f"layer {self.layer.name!r} makes its variable {attribute!r} without a "
-                    f"constraint, so that its zeros would not last: pass constraint="
-                    f"self.{constraint_attribute} to add_weight. "
-                    f"Received: constraint={variable.constraint!r}"
-                )
-            constraint.mask = self.add_weight(
-                name=f"{attribute}_mask",
-                shape=variable.shape,
-                dtype="bool",
-                initializer="ones",
-                trainable=False,
-            )
+        """Builds the layer inside where its shape is all that takes; else the first call does."""
+        of_its_own = type(self.layer).build not in (keras.layers.Layer.build, keras.Model.build)
+        if of_its_own and len(inspect.signature(self.layer.build).parameters) == 1:
+            super().build(input_shape)
+            if all(layer.built for _, layer in parts(self.layer)):
+                self.add_masks()
         self.built = True
+
+    call = _CallInside()
 
     @property
     def masks(self) -> dict[str, Any]:
-        """Attribute of the layer inside ("kernel") -> its mask variable."""
-        pairs = maskable(self.layer).items()
-        masks = {name: getattr(self.layer, constraint).mask for name, constraint in pairs}
-        return {name: mask for name, mask in masks.items() if mask is not None}
-
-    def set_masks(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Sets the given masks, kills the biases of dead units, and zeroes the weights.
-
-        Args:
-            masks: attribute -> bool array, some or all of `self.masks`.
-        """
-        new = {name: np.asarray(mask, dtype=bool) for name, mask in masks.items()}
-        for kernel in kernels_of(self.layer):
-            if kernel.attribute in new and kernel.bias in self.masks:
-                alive = live_units(self.layer, kernel, new[kernel.attribute])
-                if alive is not None:
-                    new[kernel.bias] = alive & new.get(kernel.bias, True)
-        for name, mask in new.items():
-            self.masks[name].assign(mask)
-        self.apply_masks()
+        """Variable of the layer inside ("kernel", "cell/kernel") -> its mask variable."""
+        found = {name: mask_of(variable) for name, variable in self._maskable().items()}
+        return {name: mask for name, mask in found.items() if mask is not None}
 
     def apply_masks(self) -> None:
         """Sets the removed weights to exactly +0.0 again."""
-        for name, mask in self.masks.items():
-            variable = getattr(self.layer, name)
-            variable.assign(select_kept(mask, variable))
+        for variable in self._maskable().values():
+            if mask_of(variable) is not None:
+                apply_mask(variable)
 
-    def call(self, inputs: Any, **options: Any) -> Any:
-        """Calls the layer inside, with the options (`training`, `mask`) that it takes."""
-        passed_on = {k: v for k, v in options.items() if k not in self._not_taken}
-        return self.layer(inputs, **passed_on)
+    def _maskable(self) -> dict[str, Any]:
+        return {
+            f"{path}/{name}".strip("/"): variable
+            for path, layer in parts(self.layer)
+            for name, variable in maskable(layer).items()
+        }
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def add_masks(self) -> None:
+        """Makes one mask for each variable of the layer inside that may have one, once."""
+        if self._has_masks:
+            return
+        variables = self._maskable()
+        if not variables:
+            raise UsageError(
+                "PrunableLayer needs a layer with prunable weights (Conv, Dense, EinsumDense, "
+                "Embedding, LSTM, GRU, MultiHeadAttention, BatchNormalization, one made of such "
+                "layers, or one that declares prunable_weights). "
+                f"Received: {self.layer.name!r} of type {type(self.layer).__name__}"
+            )
+        with self._open():
+            for name, variable in variables.items():
+                mask = self.add_weight(
+                    name=f"{name.replace('/', '_')}_mask",
+                    shape=variable.shape,
+                    dtype="bool",
+                    initializer="ones",
+                    trainable=False,
+                )
+                attach_mask(variable, mask)
+        self._has_masks = True
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """Lets weights be added in a call: Keras 3 locks what is built, tf_keras is in a graph."""
+        if IS_TF_KERAS:
+            with tf.init_scope():
+                yield
+            return
+        locked = self._tracker.locked
+        self._tracker.unlock()
+        yield
+        if locked:
+            self._tracker.lock()
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the masks. The layer inside is written next, with what they remove at zero."""
+        self.apply_masks()
+        super().save_own_variables(store)
+
+    def compute_output_shape(self, *shapes: Any, **named: Any) -> Any:
         """Gives that of the layer inside."""
-        return self.layer.compute_output_shape(input_shape)
+        return self.layer.compute_output_shape(*shapes, **named)
 
-    def compute_output_spec(self, inputs: Any, **options: Any) -> Any:
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """Traces `call`, as Keras 3 does for layers that need not know their output shape."""
-        return keras.Operation.compute_output_spec(self, inputs, **options)
+        return keras.Operation.compute_output_spec(self, *args, **kwargs)
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+    def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
         """Gives the sequence mask of the layer inside (nothing to do with pruning)."""
-        return self.layer.compute_mask(inputs, mask)
-
-    def plain_config(self) -> dict[str, Any]:
-        """Config of the layer inside, with the constraints that the user gave it."""
-        return self._without_masks(self.layer.get_config())
+        return self.layer.compute_mask(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """Gives the config; that of the layer inside has the user's own constraints."""
+        """Gives the config; that of the layer inside is as it was."""
         config = super().get_config()
-        config["layer"]["config"] = self._without_masks(config["layer"]["config"])
-        # Keras 3 would build the layer from it before the wrapper could set the constraints.
+        # The layer inside is built by the first call, not before.
         config["layer"].pop("build_config", None)
         return config
 
-    def _without_masks(self, config: dict[str, Any]) -> dict[str, Any]:
-        own = {
-            name: _serialized(getattr(self.layer, name).user)
-            for name in maskable(self.layer).values()
-            if name in config
-        }
-        return {**config, **own}
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> PrunableLayer:
+        """Makes the wrapper; tf_keras looks for the class inside by the name in "class_name"."""
+        inside = config["layer"]
+        if IS_TF_KERAS and inside.get("registered_name"):
+            config = {**config, "layer": {**inside, "class_name": inside["registered_name"]}}
+        return super().from_config(config, custom_objects)
 
-
-def _serialized(constraint: Any) -> Any:
-    return None if constraint is None else keras.constraints.serialize(constraint)
+    def get_build_config(self) -> None:
+        """Gives nothing to build from: the first call does."""
+        return

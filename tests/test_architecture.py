@@ -29,7 +29,7 @@ PURE = [
     f"pruning/{name}.py"
     for name in (
         *("allocation", "budget", "criteria", "curves", "density", "granularity", "masks"),
-        *("rule", "schedule", "threshold"),
+        *("rule", "schedule", "selection", "threshold"),
     )
 ]
 PURE += [

@@ -91,7 +91,8 @@ class _Layer:
 
     def __init__(self, prunable: Prunable, granularity: Granularity) -> None:
         self.name, self.key = prunable.name, prunable.key
-        self.weights = tf.convert_to_tensor(prunable.variable).numpy()
+        # No copy, as `.numpy()` would make one: it is only read.
+        self.weights = np.asarray(tf.convert_to_tensor(prunable.variable))
         self.mask: np.ndarray | None = None  # all weights are there
         self._kind = prunable.kernel.kind
         self._granularity = granularity

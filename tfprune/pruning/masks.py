@@ -15,6 +15,7 @@ import numpy as np
 
 from tfprune.atomic import atomic_path
 from tfprune.errors import DAMAGED, TfpruneError, UsageError
+from tfprune.pruning.selection import kth_lowest
 
 
 def removed_count(size: int, sparsity: float) -> int:
@@ -54,7 +55,7 @@ def refuse_nan(scores: np.ndarray, what: str) -> None:
 def keep_largest(scores: np.ndarray, remove: int) -> np.ndarray:
     """The mask that removes exactly the `remove` lowest scores.
 
-    Ties: the lowest flat index goes first. O(N): a partition, not a sort.
+    Ties: the lowest flat index goes first. O(N): a selection, not a sort.
 
     Args:
         scores: any shape, N elements; -inf goes first.
@@ -74,7 +75,7 @@ def keep_largest(scores: np.ndarray, remove: int) -> np.ndarray:
     if remove == 0:
         return np.ones(scores.shape, dtype=bool)
     flat = scores.ravel()
-    cut = np.partition(flat, remove - 1)[remove - 1]
+    cut = kth_lowest([flat], remove)
     kept = flat > cut
     tied = np.flatnonzero(flat == cut)
     tied_and_removed = remove - (scores.size - np.count_nonzero(kept) - tied.size)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from tfprune.pruning.rule import (
     group_count,
     require,
 )
+from tfprune.pruning.selection import counts, kth_lowest
 
 
 @allocation("global")
@@ -109,47 +109,26 @@ def _lamp_scores(name: str, scores: np.ndarray) -> np.ndarray:
 def lowest(scores: Arrays, count: int) -> Allocation:
     """The `count` lowest scores of the group, without the last-to-go one of each layer.
 
-    Costs one partition of the group and one buffer of its size.
+    Costs a few passes over the group and no copy of it.
     """
     if count == 0:
         return cut_each(scores, [0] * len(scores), [False] * len(scores))
-    lasts = {name: _last_to_go(array.ravel()) for name, array in scores.items()}
-    buffer = _without(scores, lasts)
-    buffer.partition(count - 1)
-    cut = buffer[count - 1]
+    lasts = {name: array.max() for name, array in scores.items()}
+    cut = kth_lowest(list(scores.values()), count, without=list(lasts.values()))
     removed, ties = {}, {}
     for name, array in scores.items():
-        last = array.ravel()[lasts[name]]
-        removed[name] = int(np.count_nonzero(array < cut)) - int(last < cut)
-        ties[name] = int(np.count_nonzero(array == cut)) - int(last == cut)
+        below, equal = counts(array, cut)
+        removed[name] = below - int(lasts[name] < cut)
+        ties[name] = equal - int(lasts[name] == cut)
     left = count - sum(removed.values())
     protected = []
-    for name, array in scores.items():
+    for name in scores:
         taken = min(left, ties[name])
         removed[name] += taken
         left -= taken
-        last = array.ravel()[lasts[name]]
+        last = lasts[name]
         # Its turn came: it scores below the cut, or at it while others there still had to go.
         if last < cut or (last == cut and left > 0):
             protected.append(name)
     thresholds = {name: float(cut) if n else -math.inf for name, n in removed.items()}
     return Allocation(removed, thresholds, tuple(protected))
-
-
-def _last_to_go(flat: np.ndarray) -> int:
-    """Index of the highest score; of equals, the last one (the lowest index goes first)."""
-    return flat.size - 1 - int(np.argmax(flat[::-1]))
-
-
-def _without(scores: Arrays, lasts: Mapping[str, int]) -> np.ndarray:
-    """All scores but one a layer, in one array; their order does not matter to a partition."""
-    total = sum(array.size for array in scores.values())
-    buffer = np.empty(total - len(scores), dtype=np.result_type(*scores.values()))
-    start = 0
-    for name, array in scores.items():
-        flat, part = array.ravel(), buffer[start : start + array.size - 1]
-        part[:] = flat[:-1]
-        if lasts[name] < part.size:
-            part[lasts[name]] = flat[-1]
-        start += part.size
-    return buffer

@@ -51,7 +51,7 @@ def kth_lowest(arrays: Sequence[np.ndarray], k: int, without: Sequence[float] = 
     return _ranked(np.concatenate(flats), outside, k - 1)
 
 
-def counts(array: np.ndarray, cut: float) -> tuple[int, int]:
+def counts(array: np.ndarray, cut: float | np.floating) -> tuple[int, int]:
     """How many scores lie below a value, and how many at it."""
     flat = array.ravel()
     return _count([flat], cut), _count([flat], cut, equal=True)

@@ -19,7 +19,7 @@ import numpy as np
 
 from tfprune.atomic import atomic_path
 from tfprune.errors import TfpruneError
-from tfprune.export.stored import named_variables
+from tfprune.export.stored import named_variables, named_weights
 
 if TYPE_CHECKING:
     from tfprune.backend import keras
@@ -101,12 +101,16 @@ def _write(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     model = build(job["network"], tuple(job["input_shape"]), job["classes"], **job["options"])
     with np.load(folder / "weights.npz", allow_pickle=False) as weights:
-        set_named_weights(model, dict(weights))
+        arrays = dict(weights)
+    set_named_weights(model, arrays)
     model.save(job["path"])
     # After `build`, so that a job that can not be done ends before TensorFlow is imported.
     from tfprune.backend import keras
 
     loaded = keras.models.load_model(job["path"], compile=False)
+    for name, weight in named_weights(loaded).items():
+        if weight.tobytes() != arrays[name].tobytes():
+            raise TfpruneError(f"the file written holds another {name}")
     outputs = loaded.predict(np.load(folder / "sample.npy"), batch_size=256, verbose=0)
     np.save(folder / "outputs.npy", outputs)
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,9 @@ def export_files(
     with ThreadPoolExecutor(1) as zipper:
         _keras_files(plain, sample, expected, labels, folder, network, exports, zipper)
         export_tflite(plain, folder.tflite, representative_data=inputs[:200])
-        exports["tflite"] = measure_export(folder.tflite, expected, inputs, labels)
     for figures in exports.values():
-        if isinstance(figures["zipped_bytes"], Future):
-            figures["zipped_bytes"] = figures["zipped_bytes"].result()
+        figures["zipped_bytes"] = figures["zipped_bytes"].result()
+    exports["tflite"] = measure_export(folder.tflite, expected, inputs, labels)
     for kind, figures in exports.items():
         _compare(kind, figures, expected)
     paths = {

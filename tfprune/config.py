@@ -22,6 +22,7 @@ OPTIMIZERS = ("adam", "sgd")
 NORMALIZATIONS = ("unit", "standardize", "none")
 SCHEDULES = ("one_shot", "iterative", "gradual")
 REWINDS = ("none", "rate", "weights")
+STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
 def _flag(
@@ -62,6 +63,13 @@ class Config:
         False, "Equal to the bit when rerun with the same number of threads; slower.", "data"
     )
     threads: int = _flag(0, "Threads TensorFlow computes with; 0: one a core.", "run", low=0)
+    strategy: str = _flag(
+        "none",
+        "What a batch is shared out to: none (one device), mirrored (all devices of this machine), "
+        "multi_worker (the processes that TF_CONFIG names, each started with the same flags).",
+        "data",
+        choices=STRATEGIES,
+    )
     dry_run: bool = _flag(False, "Print what would be pruned, train nothing, write nothing.", "run")
     progress: bool = _flag(True, "Show a progress bar for each epoch.", "run")
     tensorboard: bool = _flag(True, "Write TensorBoard summaries each epoch.", "run")

@@ -47,6 +47,7 @@ from tfprune.stages import (
     train_control,
 )
 from tfprune.training.interrupt import InterruptedRunError
+from tfprune.training.lockstep import follow, join, replicas_of
 
 _LOG = logging.getLogger("tfprune")
 
@@ -54,18 +55,26 @@ _LOG = logging.getLogger("tfprune")
 def run(config: Config) -> dict[str, Any]:
     """Runs, or resumes, an experiment and returns its summary.
 
+    A worker that is not the chief trains with it and returns nothing: see `lockstep`.
+
     Raises:
         TfpruneError: what the user can mend; see `errors`.
     """
     configure_tensorflow(config)
-    with log_to(None):
-        setting = Setting(config)  # flags that do not fit the data leave no folder behind
-        if config.dry_run:
-            return dry_run(setting)
-    folder = RunDir(config.run_path)
-    with folder.locked(), log_to(folder.log):
-        _LOG.info("run folder %s", folder.path)
-        return Experiment(setting, folder).run()
+    if config.dry_run:
+        with log_to(None):
+            return dry_run(Setting(config))
+    with replicas_of(config.strategy) as replicas:
+        if not replicas.leads:
+            follow(Setting(config, replicas))
+            return {}
+        with log_to(None):
+            setting = Setting(config, replicas)  # flags that do not fit leave no folder behind
+        folder = RunDir(config.run_path)
+        with folder.locked(), log_to(folder.log):
+            join(setting)
+            _LOG.info("run folder %s", folder.path)
+            return Experiment(setting, folder).run()
 
 
 def dry_run(setting: Setting) -> dict[str, Any]:

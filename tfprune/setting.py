@@ -16,6 +16,7 @@ from tfprune.models import build
 from tfprune.pruning.prunable import select
 from tfprune.pruning.pruner import load_model
 from tfprune.run_dir import file_hash, fingerprint
+from tfprune.training.distribution import ONE_DEVICE, Replicas
 from tfprune.training.evaluate import evaluator
 from tfprune.training.inputs import Augmentation, Normalization, pixel_statistics
 from tfprune.training.learning_rate import PiecewiseConstant
@@ -39,13 +40,20 @@ def configure_tensorflow(config: Config) -> None:
 class Setting:
     """Data, models and plans of one `Config`."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, replicas: Replicas = ONE_DEVICE) -> None:
         """Loads the data set and checks that the model fits it.
+
+        Args:
+            config: the flags.
+            replicas: what trains.
 
         Raises:
             TfpruneError: no data, no model, or they do not fit.
         """
         self.config = config
+        self.replicas = replicas
+        for batch_size in (config.batch_size, config.retrain_batch_size or config.batch_size):
+            replicas.check_batch(batch_size)
         self.dataset = data.load(
             config.dataset,
             data_dir=config.data_dir or None,

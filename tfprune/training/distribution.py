@@ -25,9 +25,13 @@ class Replicas:
 
     Attributes:
         count: number of replicas.
+        leads: whether this process decides and writes; False in a worker that follows.
+        signal: a signal that another process of the training received.
     """
 
     count = 1
+    leads = True
+    signal: int | None = None
 
     def check_batch(self, batch_size: int) -> None:
         """Refuses a batch that cannot be shared out equally.
@@ -52,6 +56,10 @@ class Replicas:
     def value(self, variable: Any) -> np.ndarray:
         """The value of a variable, which all replicas agree on."""
         return np.asarray(variable)
+
+    def copies(self, variable: Any) -> list[np.ndarray]:
+        """The value of a variable on each replica of this process."""
+        return [np.asarray(variable)]
 
     # -- within the graph of a step --------------------------------------------------------
 
@@ -118,6 +126,10 @@ class StrategyReplicas(Replicas):
     def value(self, variable: Any) -> np.ndarray:
         """The value on this process's first replica."""
         return self.strategy.experimental_local_results(variable)[0].numpy()
+
+    def copies(self, variable: Any) -> list[np.ndarray]:
+        """See `Replicas`."""
+        return [copy.numpy() for copy in self.strategy.experimental_local_results(variable)]
 
     def run(self, step: Callable, *arguments: tf.Tensor) -> Any:
         """See `Replicas`; all replicas return the same."""

@@ -24,9 +24,9 @@ from tfprune.training.checkpoint import CheckpointFolder, Progress
 from tfprune.training.distribution import ONE_DEVICE, Replicas
 from tfprune.training.inputs import Normalization
 from tfprune.training.interrupt import InterruptedRunError, Interruptible
+from tfprune.training.lockstep import steps_of
 from tfprune.training.plan import Plan
 from tfprune.training.randomness import epoch_order, stage_key
-from tfprune.training.steps import Steps
 
 #: Seconds between two looks at the outside world (progress bar, signals).
 _CALL_SECONDS = 0.5
@@ -69,7 +69,8 @@ class Trainer:
         Raises:
             UsageError: a batch size that does not fit the training set or the replicas.
         """
-        self._training = Steps(model, plan, train, normalization, replicas)
+        self._training = steps_of(model, plan, train, normalization, replicas)
+        self._replicas = replicas
         self._plan = plan
         self._images = len(train.images)
         self._checkpoints = checkpoints
@@ -124,8 +125,13 @@ class Trainer:
         self._checkpoints.save(self._training.read(), progress, self._fingerprint)
 
     def _stop_if_asked(self, interruptible: Interruptible, progress: Progress) -> None:
-        if interruptible.received is not None:
-            raise InterruptedRunError(interruptible.received, f"{self._plan.stage}, {progress}")
+        received = self._received(interruptible)
+        if received is not None:
+            raise InterruptedRunError(received, f"{self._plan.stage}, {progress}")
+
+    def _received(self, interruptible: Interruptible) -> int | None:
+        """The signal that this process, or another worker, was sent."""
+        return interruptible.received or self._replicas.signal
 
     def _run_epoch(self, progress: Progress, interruptible: Interruptible) -> None:
         """Trains the rest of an epoch, noting each call's steps in `progress`."""
@@ -169,7 +175,7 @@ class Trainer:
                     accuracy=f"{progress.correct / (stop * batch):.4f}",
                     epochs_left=self._time_left(progress),
                 )
-                stop_now = interruptible.received is not None
+                stop_now = self._received(interruptible) is not None
                 if stop_now or time.monotonic() - last_save > _CHECKPOINT_SECONDS:
                     self._save(progress)
                     last_save = time.monotonic()

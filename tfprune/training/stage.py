@@ -64,6 +64,7 @@ def train_stage(
             mark,
             show_progress=setting.config.progress,
             before_step=before_step,
+            replicas=setting.replicas,
         )
         board = None
         if setting.config.tensorboard:

@@ -48,12 +48,7 @@ class Steps:
         Raises:
             UsageError: the batch is larger than the training set, or cannot be shared out.
         """
-        if len(train.images) < plan.batch_size:
-            raise UsageError(
-                f"the batch size must be at most the {len(train.images)} training images; "
-                f"received {plan.batch_size}"
-            )
-        replicas.check_batch(plan.batch_size)
+        check_batch(plan.batch_size, len(train.images), replicas)
         self.model = model
         self._plan = plan
         self._train = train
@@ -73,7 +68,7 @@ class Steps:
     def begin(self, arrays: Sequence[np.ndarray] | None) -> None:
         """Sets `variables`, or with None leaves them as they were made; before the first `run`."""
         if arrays is not None:
-            self._assign(arrays)
+            self.assign(arrays)
 
     def run(
         self, order: np.ndarray, rates: np.ndarray, first: int
@@ -110,13 +105,19 @@ class Steps:
     def push(self) -> None:
         """Trains on from the model's weights and masks, which the caller has changed."""
         if self._twin is not self.model:
-            self._assign(self.model.get_weights())
+            self.assign(self.model.get_weights())
 
-    def _assign(self, arrays: Sequence[np.ndarray]) -> None:
-        """Sets the first `len(arrays)` variables."""
+    def assign(self, arrays: Sequence[np.ndarray]) -> None:
+        """Sets the first `len(arrays)` of `variables`."""
         with self._replicas.scope():
             for variable, array in zip(self.variables, arrays, strict=False):
                 variable.assign(array)
+
+    def masks(self) -> list[list[np.ndarray]]:
+        """The masks, of each replica in this process."""
+        masks = [weight for weight in self._twin.weights if weight.dtype == tf.bool]
+        copies = [self._replicas.copies(mask) for mask in masks]
+        return [list(each) for each in zip(*copies, strict=True)]
 
     def _compile(self) -> Callable:
         """The graph that runs many steps."""
@@ -179,3 +180,16 @@ class Steps:
             return losses.stack(), correct
 
         return run_steps
+
+
+def check_batch(batch_size: int, images: int, replicas: Replicas) -> None:
+    """Refuses a batch that the training set or the replicas cannot take.
+
+    Raises:
+        UsageError: it is larger than the training set, or cannot be shared out equally.
+    """
+    if images < batch_size:
+        raise UsageError(
+            f"the batch size must be at most the {images} training images; received {batch_size}"
+        )
+    replicas.check_batch(batch_size)

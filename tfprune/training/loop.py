@@ -78,6 +78,7 @@ class Trainer:
         self._show_progress = show_progress
         self._steps = self._images // plan.batch_size
         self._before_step = before_step or (lambda step: None)
+        self._pause: int | None = None if before_step is None else 0
         self._key = stage_key(plan.seed, plan.draws)
         self._call_steps = 1
 
@@ -152,7 +153,7 @@ class Trainer:
             while progress.step < self._steps:
                 start = progress.step
                 stop = min(start + self._call_steps, self._steps)
-                pause = self._before_step(epoch * self._steps + start)
+                pause = self._prepare(epoch * self._steps + start)
                 stop = stop if pause is None else min(stop, pause - epoch * self._steps)
                 began = time.monotonic()
                 losses, correct = self._training.run(
@@ -181,6 +182,14 @@ class Trainer:
                     last_save = time.monotonic()
                 if stop_now:
                     self._stop_if_asked(interruptible, progress)
+
+    def _prepare(self, step: int) -> int | None:
+        """Calls `before_step` when it is due; the next step at which it is."""
+        if self._pause is not None and step >= self._pause:
+            self._training.pull()
+            self._pause = self._before_step(step)
+            self._training.push()
+        return self._pause
 
     def _time_left(self, progress: Progress) -> str:
         """Time the epochs after this one will take, by the pace of this one."""

@@ -17,7 +17,7 @@ from tfprune.reporting.summary import read_summary
 ROOT = Path(__file__).parents[1]
 FLAGS = (
     *("--dataset=digits", "--model=lenet5", "--name=run", "--augment_shift=2", "--batch_size=16"),
-    *("--epochs=6", "--retrain_epochs=2", "--learning_rate=0.002", "--weight_decay=0.001"),
+    *("--epochs=6", "--retrain_epochs=1", "--learning_rate=0.002", "--weight_decay=0.001"),
     *("--nocontrol", "--noexport", "--notensorboard", "--noprogress"),
     *("--deterministic", "--threads=1"),
 )
@@ -83,7 +83,7 @@ def start_pair(folder, *others):
     ]
 
 
-def outcomes(processes, seconds=300):
+def outcomes(processes, seconds=1500):
     """(exit status, standard output, standard error) of each; none survives."""
     try:
         texts = [process.communicate(timeout=seconds) for process in processes]

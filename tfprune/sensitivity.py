@@ -15,6 +15,7 @@ from typing import Any
 
 from tfprune.command import exit_status_of
 from tfprune.config import Config
+from tfprune.errors import UsageError
 from tfprune.flags import asks_for_help, help_text, parse
 from tfprune.keras_line import choose_keras, keras_line_of
 from tfprune.quiet import quiet
@@ -46,6 +47,10 @@ def _main(arguments: Sequence[str]) -> int:
         print(help_text(_INTRODUCTION))
         return 0
     config = parse([*arguments, *_FORCED])
+    if config.strategy != "none":
+        raise UsageError(
+            f"a scan runs on one device: --strategy must be none; received {config.strategy!r}"
+        )
     choose_keras(2 if config.user_model is None else keras_line_of(config.user_model))
     _run(config)
     return 0

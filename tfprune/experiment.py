@@ -24,7 +24,7 @@ from tfprune.config import Config
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit, require_ok
 from tfprune.export.files import code_file, export_files
-from tfprune.figures import layer_figures
+from tfprune.figures import layer_figures, round_figures, training_figures
 from tfprune.logs import log_to
 from tfprune.machine import machine, versions
 from tfprune.pruning.curves import Proposal
@@ -192,6 +192,10 @@ class Experiment:
             "machine": machine(),
         }
 
+    @property
+    def _images(self) -> int:
+        return len(self.setting.dataset.train.images)
+
     def train_dense(self) -> list[np.ndarray]:
         """Trains the baseline, or finds it; the user's own model is taken as it is."""
         model, history = dense_model(self.setting)
@@ -204,7 +208,7 @@ class Experiment:
         self.summary["dense_accuracy"] = accuracies["test_accuracy"]
         self.summary["dense_history"] = history or None
         if not self.config.sparsity:
-            self._note_training(history, accuracies, history)
+            self.summary |= training_figures(history, accuracies, history, self._images)
         self._write("running")
 
     def train_control(self, dense_weights: list[np.ndarray]) -> None:
@@ -234,9 +238,14 @@ class Experiment:
                 history = joined(history, retrain_round(setting, self.folder, item, model))
             self._audit("retrained", item.stage("prune"), model)
             accuracies = history[-1] if len(history) > before else setting.evaluator(model)()
-            self._note_training(history, accuracies, history[before:])
+            at_target = history[before:]
+            self.summary |= training_figures(history, accuracies, at_target, self._images)
+            if at_target and config.schedule != "gradual":
+                self.summary["first_epoch_accuracy"] = at_target[0]["test_accuracy"]
             if config.schedule == "iterative":
-                self._note_round(item, model, len(history) - before)
+                self.summary |= layer_figures(model)
+                row = round_figures(item.number, item.sparsity, len(at_target), self.summary)
+                self.summary["rounds"] = [*(self.summary["rounds"] or []), row]
             self._write("running")
         return model
 
@@ -264,29 +273,6 @@ class Experiment:
         found = scan(self.setting, self.baseline, dense)
         return report_scan(self.setting, self.folder, found, dense, [target])[0]
 
-    def _note_round(self, item: Round, model: Any, epochs: int) -> None:
-        """A round's row in the summary: what it removed and what that cost."""
-        summary = self.summary
-        earlier = summary["rounds"] or []
-        summary["rounds"] = [
-            *earlier,
-            {
-                "round": item.number,
-                "target_sparsity": item.sparsity,
-                "group_sparsity": layer_figures(model)["group_sparsity"],
-                "epochs": epochs,
-                **{
-                    key: summary[key]
-                    for key in (
-                        "first_test_accuracy",
-                        "first_epoch_accuracy",
-                        "final_accuracy",
-                        "validation_accuracy",
-                    )
-                },
-            },
-        ]
-
     def export(self, model: Any) -> None:
         """Writes every kind of file and proves each: loaded, run, compared, zeros counted."""
         setting, config = self.setting, self.config
@@ -305,36 +291,6 @@ class Experiment:
             exports, audits = exports | figures, audits | verdict
         self.summary["exports"] = exports
         self.summary["audit"] = (self.summary["audit"] or {}) | audits
-
-    def _note_training(
-        self,
-        history: list[dict[str, Any]],
-        accuracies: dict[str, Any],
-        at_target: list[dict[str, Any]],
-    ) -> None:
-        """The summary's keys that the last stage of training decides.
-
-        Args:
-            history: all of its epochs.
-            accuracies: after the last one.
-            at_target: the epochs that ended at the sparsity that the accuracies are of.
-        """
-        summary = self.summary
-        summary["history"] = history or None
-        summary["final_accuracy"] = accuracies["test_accuracy"]
-        summary["validation_accuracy"] = accuracies.get("validation_accuracy")
-        if history:
-            images = len(self.setting.dataset.train.images) * len(history)
-            summary["images_per_second"] = images / sum(row["seconds"] for row in history)
-        for key in ("first_epoch_accuracy", "best_accuracy", "best_epoch"):
-            summary[key] = None
-        if at_target:
-            if self.config.sparsity and self.config.schedule != "gradual":
-                summary["first_epoch_accuracy"] = at_target[0]["test_accuracy"]
-            if at_target[0]["test_accuracy"] is not None:
-                best = max(at_target, key=lambda row: row["test_accuracy"])
-                summary["best_accuracy"] = best["test_accuracy"]
-                summary["best_epoch"] = best["epoch"]
 
     def _audit(self, stage: str, pruned_in: str, model: Any) -> None:
         """Compares a model with the masks of a stage of pruning; one weight back ends the run."""

@@ -1,13 +1,14 @@
-"""What the layers of a model, wrapped or plain, say in figures."""
+"""What layers, training and rounds say in figures: keys of `summary.json`."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfprune.pruning.macs import macs
 from tfprune.pruning.prunable import LayerInfo, describe
+from tfprune.reporting.summary import ROUND_KEYS
 
 
 def sparsity_of(layers: Sequence[LayerInfo]) -> float:
@@ -31,3 +32,50 @@ def layer_figures(model: Any) -> dict[str, Any]:
         "macs_dense": sum(dense for dense, _ in work.values()),
         "macs_pruned": sum(kept for _, kept in work.values()),
     }
+
+
+def training_figures(
+    history: list[dict[str, Any]],
+    accuracies: dict[str, Any],
+    at_target: list[dict[str, Any]],
+    images: int,
+) -> dict[str, Any]:
+    """The keys of `summary.json` that the last stage of training decides.
+
+    Args:
+        history: all of its epochs.
+        accuracies: after the last one.
+        at_target: the epochs that ended at the sparsity that the accuracies are of; the best
+            is one of them.
+        images: training images of an epoch.
+    """
+    best: dict[str, Any] = {"test_accuracy": None, "epoch": None}
+    if at_target and at_target[0]["test_accuracy"] is not None:
+        best = max(at_target, key=lambda row: row["test_accuracy"])
+    figures = {
+        "history": history or None,
+        "final_accuracy": accuracies["test_accuracy"],
+        "validation_accuracy": accuracies.get("validation_accuracy"),
+        "first_epoch_accuracy": None,
+        "best_accuracy": best["test_accuracy"],
+        "best_epoch": best["epoch"],
+    }
+    if history:
+        seconds = sum(row["seconds"] for row in history)
+        figures["images_per_second"] = images * len(history) / seconds
+    return figures
+
+
+def round_figures(
+    number: int, target: float, epochs: int, summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A row of the summary's `rounds`: what a round removed and what that cost.
+
+    Args:
+        number: of the round, from 1.
+        target: sparsity it was to reach.
+        epochs: it was retrained for.
+        summary: as it stands after the round.
+    """
+    row = {"round": number, "target_sparsity": target, "epochs": epochs}
+    return {key: row.get(key, summary.get(key)) for key in ROUND_KEYS}

@@ -61,14 +61,15 @@ def plan(**changes):
     )
 
 
-def trainer(folder, model, **changes):
+def trainer(folder, model, before_step=None, **changes):
     checkpoints = CheckpointFolder(folder, "dense")
-    return Trainer(model, plan(**changes), TRAIN, UNIT, checkpoints, "mark", show_progress=False)
+    options = {"show_progress": False, "before_step": before_step}
+    return Trainer(model, plan(**changes), TRAIN, UNIT, checkpoints, "mark", **options)
 
 
-def train(folder, model, after_epoch=lambda record: None, **changes):
+def train(folder, model, after_epoch=lambda record: None, before_step=None, **changes):
     evaluate = evaluator(model, UNIT, TRAIN)
-    run = trainer(folder, model, **changes).run
+    run = trainer(folder, model, before_step, **changes).run
     return run(lambda: {"test_accuracy": evaluate()}, after_epoch)
 
 
@@ -131,6 +132,39 @@ def test_a_signal_inside_an_epoch_checkpoints_there_and_resumes_bit_identical(tm
     assert not checkpoint.name.endswith("-0000000.npz")
     resumed = network()
     history = train(tmp_path / "parts", resumed, batch_size=4)
+    assert figures(history) == figures(expected)
+    for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def halving(model, stop_at=None):
+    """A `before_step` that halves a kernel at steps 0, 5, ... 40 and notes where it was asked."""
+    asked = []
+
+    def before_step(step):
+        asked.append(step)
+        if step in range(0, 41, 5):
+            model.weights[0].assign(model.weights[0] / 2)
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step // 5 * 5 + 5 if step < 40 else None
+
+    return before_step, asked
+
+
+def test_what_is_done_before_a_step_is_done_once_and_at_that_step(tmp_path):
+    """17 steps an epoch, 3 epochs; a run stopped within the second one ends bit-identical."""
+    whole = network()
+    before_step, asked = halving(whole)
+    expected = train(tmp_path / "whole", whole, before_step=before_step, batch_size=4)
+    assert [step for step in asked if step in range(0, 41, 5)] == list(range(0, 41, 5))
+    parts = network()
+    with pytest.raises(InterruptedRunError, match="epoch 2, step"):
+        train(tmp_path / "parts", parts, before_step=halving(parts, 25)[0], batch_size=4)
+    resumed = network()
+    before_step, asked = halving(resumed)
+    history = train(tmp_path / "parts", resumed, before_step=before_step, batch_size=4)
+    assert asked[0] > 25 and [step for step in asked if step in range(0, 41, 5)] == [30, 35, 40]
     assert figures(history) == figures(expected)
     for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)

@@ -79,6 +79,23 @@ BAD = {
     "--allocation=sensitivity --sparsity=0.999": "must not exceed the last of",
     "--sensitivity_sparsities=": "--sensitivity_sparsities: .* must ascend",
     "--sensitivity_sparsities=0.5,x": "takes numbers; received '0.5,x'",
+    "--allocation=explicit --layer_sparsity=conv*=2": r"received 'conv\*=2'",
+    "--target_bytes=-1": r"--target_bytes must be in \[0, inf\]",
+    "--target_bytes=9 --target_macs=9": "finds the sparsity .*--target_bytes=9 --target_macs=9",
+    "--target_macs=9 --sparsity=0": "--sparsity=0 prunes nothing; received --target_macs",
+    "--target_bytes=9 --allocation=explicit --layer_sparsity=fc1=0.5": "takes one; .*=explicit",
+    "--target_bytes=9 --allocation=sensitivity": "takes one; received --allocation=sensitivity",
+    "--target_macs=9 --allocation=stddev --stddev_quality=1": "--target_macs=9 --stddev_quality=1",
+    "--target_bytes=9 --schedule=iterative": "leads up to one --sparsity .* --target_bytes",
+    "--granularity=row": "--granularity must be one of weight, filter, blockRxC .* 'row'",
+    "--granularity=4:4": "--granularity must be one of .* 0 < N < M. Received: '4:4'",
+    "--granularity=2:4 --allocation=erk": "--granularity=2:4 .* --allocation .* received erk",
+    "--granularity=2:4 --criterion_rounds=5": "--criterion_rounds does not go with it; received 5",
+    "--granularity=2:4 --schedule=gradual": "removes its share at once; .*--schedule=gradual",
+    "--granularity=filter --allocation=sensitivity": "scans single weights by .*=filter",
+    "--criterion=snip --allocation=sensitivity": "criterion without gradients; .*=snip",
+    "--criterion_images=9": "needs a criterion of the loss: snip; received --criterion=magnitude",
+    "--criterion_images=0 --criterion=snip": r"--criterion_images must be in \[1, inf\]",
     "--dropout=0.2": "--dropout does not go with --model=lenet5",
     "--conv1_stride=2": "--conv1_stride does not go with --model=lenet5",
     "--schedule=slowly": "--schedule must be one of one_shot, iterative, gradual",
@@ -131,6 +148,15 @@ def test_run_folder_and_name_follow_from_the_flags():
     assert Config(group="conv", sparsity=0.5).run_name == "lenet5_conv50"
     assert Config(sparsity=0).run_name == "lenet5_dense"
     assert Config(model="nets/mine.keras").run_name == "mine_fc90"
+    assert Config(target_bytes=9000, group="all").run_name == "lenet5_all9000bytes"
+    assert Config(target_macs=9, granularity="filter").run_name == "lenet5_fc9macs_filter"
+    assert Config(granularity="2:4").run_name == "lenet5_fc_2of4"
+
+
+def test_tables_call_the_allocation_by_what_is_unusual_about_it():
+    assert Config().allocation_label == "global"
+    assert Config(allocation="erk", granularity="block1x4").allocation_label == "erk, block1x4"
+    assert Config(target_macs=9).allocation_label == "global, target_macs=9"
 
 
 def test_only_flags_off_their_defaults_shape_a_stage():

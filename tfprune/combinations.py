@@ -1,10 +1,15 @@
-"""Which flags of the schedules and of rewinding go together; `config` asks."""
+"""Which flags go together; `config` asks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfprune.errors import UsageError
+from tfprune.flag_field import text_of
+from tfprune.models import NETWORK_NAMES, NETWORKS
+from tfprune.pruning.criteria import CRITERIA
+from tfprune.pruning.curves import check_ladder
+from tfprune.pruning.granularity import parse_granularity
 
 if TYPE_CHECKING:
     from tfprune.config import Config
@@ -25,6 +30,112 @@ _RETRAIN_RATE = (
 )
 
 
+def check_learning_rates(config: Config) -> None:
+    """Refuses boundaries beside a period, or out of order."""
+    for prefix in ("", "retrain_"):
+        boundaries = getattr(config, prefix + "lr_boundaries")
+        every = getattr(config, prefix + "lr_decay_epochs")
+        if boundaries and every:
+            raise UsageError(
+                f"--{prefix}lr_boundaries and --{prefix}lr_decay_epochs exclude each other; "
+                f"received {text_of(boundaries)} and {every}"
+            )
+        if list(boundaries) != sorted(set(boundaries)):
+            raise UsageError(f"--{prefix}lr_boundaries must ascend; received {text_of(boundaries)}")
+
+
+def check_model(config: Config) -> None:
+    """Refuses a network that is not known, and options that it does not have."""
+    if config.user_model is None and config.model not in NETWORK_NAMES:
+        raise UsageError(
+            f"--model must be one of {', '.join(NETWORK_NAMES)}, or a FILE.keras; "
+            f"received {config.model!r}"
+        )
+    has = NETWORKS[config.model].options if config.user_model is None else ()
+    given = {
+        "dropout": config.dropout >= 0 or config.retrain_dropout >= 0,
+        "conv1_stride": config.conv1_stride > 0,
+    }
+    for option in given:
+        if given[option] and option not in has:
+            raise UsageError(
+                f"--{option} does not go with --model={config.model}; its own options: "
+                + (", ".join(f"--{name}" for name in has) or "none")
+            )
+
+
+def check_target(config: Config) -> None:
+    """Refuses two targets at once, and allocations, granularities and criteria that need others."""
+    if (config.allocation == "explicit") != bool(config.layer_sparsity):
+        raise UsageError(
+            "--layer_sparsity and --allocation=explicit belong together; received "
+            f"--allocation={config.allocation} "
+            f"--layer_sparsity={_shown(config, 'layer_sparsity')}"
+        )
+    if config.stddev_quality and config.allocation != "stddev":
+        raise UsageError(
+            f"--stddev_quality needs --allocation=stddev; received --allocation={config.allocation}"
+        )
+    try:
+        granularity = parse_granularity(config.granularity)
+    except UsageError as error:
+        raise UsageError(f"--{error}") from None
+    budgets = [name for name in ("target_bytes", "target_macs") if _given(config, name)]
+    if budgets and not config.sparsity:
+        raise UsageError(f"--sparsity=0 prunes nothing; received --{budgets[0]} beside it")
+    others = [*budgets, *(["stddev_quality"] if config.stddev_quality else [])]
+    if len(others) > 1 or (budgets and config.allocation in ("explicit", "sensitivity")):
+        raise UsageError(
+            f"--{budgets[0]} finds the sparsity of the group, under an allocation that takes one; "
+            f"received --allocation={config.allocation} "
+            + " ".join(f"--{name}={_shown(config, name)}" for name in others)
+        )
+    if granularity.kind == "n:m":
+        for name in (*others, "allocation", "criterion_rounds"):
+            if _given(config, name):
+                raise UsageError(
+                    f"--granularity={config.granularity} says what goes in each layer, so that "
+                    f"--{name} does not go with it; received {_shown(config, name)}"
+                )
+    if _given(config, "criterion_images") and CRITERIA[config.criterion].gradient != "loss":
+        raise UsageError(
+            "--criterion_images needs a criterion of the loss: "
+            + ", ".join(name for name, known in CRITERIA.items() if known.gradient == "loss")
+            + f"; received --criterion={config.criterion}"
+        )
+
+
+def check_sensitivity(config: Config) -> None:
+    """Refuses flags of a sensitivity scan without one, and what a scan cannot serve."""
+    try:
+        ladder = check_ladder(config.sensitivity_sparsities)
+    except UsageError as error:
+        raise UsageError(f"--sensitivity_sparsities: {error}") from None
+    if config.allocation != "sensitivity":
+        if config.accuracy_budget:
+            raise UsageError(
+                "--accuracy_budget needs --allocation=sensitivity; received "
+                f"--allocation={config.allocation}"
+            )
+        return
+    if config.dry_run:
+        raise UsageError(
+            "--allocation=sensitivity scans a trained network, and --dry_run trains nothing; "
+            "python -m tfprune.sensitivity shows what it proposes"
+        )
+    if config.sparsity > ladder[-1]:
+        raise UsageError(
+            "--sparsity must not exceed the last of --sensitivity_sparsities, where the scan "
+            f"ends; received --sparsity={config.sparsity:g}, "
+            f"--sensitivity_sparsities={_shown(config, 'sensitivity_sparsities')}"
+        )
+    if config.granularity != "weight" or CRITERIA[config.criterion].gradient:
+        raise UsageError(
+            "--allocation=sensitivity scans single weights by a criterion without gradients; "
+            f"received --granularity={config.granularity} --criterion={config.criterion}"
+        )
+
+
 def check_schedule(config: Config) -> None:
     """Refuses flags of another schedule, and targets that no schedule can lead up to."""
     for name, schedule in _NEEDS.items():
@@ -35,12 +146,17 @@ def check_schedule(config: Config) -> None:
             )
     if config.schedule == "one_shot":
         return
-    for name in ("layer_sparsity", "stddev_quality"):
+    for name in ("layer_sparsity", "stddev_quality", "target_bytes", "target_macs"):
         if _given(config, name):
             raise UsageError(
                 f"--schedule={config.schedule} leads up to one --sparsity for the group, so that "
                 f"--{name} does not go with it; received {_shown(config, name)}"
             )
+    if parse_granularity(config.granularity).kind == "n:m":
+        raise UsageError(
+            f"--granularity={config.granularity} removes its share at once; received "
+            f"--schedule={config.schedule}"
+        )
     if config.allocation == "sensitivity":
         raise UsageError(
             f"--schedule={config.schedule} allocates anew whenever it removes weights; "
@@ -91,5 +207,4 @@ def _given(config: Config, name: str) -> bool:
 
 
 def _shown(config: Config, name: str) -> str:
-    value: Any = getattr(config, name)
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text_of(getattr(config, name))

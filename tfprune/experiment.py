@@ -87,7 +87,7 @@ def dry_run(setting: Setting) -> dict[str, Any]:
     summary = empty_summary() | _identity(config) | {"status": "dry run"}
     model = setting.new_model()
     if config.sparsity:
-        model = prune(model, **prune_arguments(config))
+        model = prune(model, **prune_arguments(setting, model))
     summary |= layer_figures(model)
     _LOG.info("%s", console_row(summary))
     return summary
@@ -177,7 +177,7 @@ class Experiment:
         rounds = rounds_of(setting) if pruned else []
         plan = rounds[-1].plan if pruned else setting.dense_plan()
         return {
-            "allocation": config.allocation if pruned else None,
+            "allocation": config.allocation_label if pruned else None,
             "criterion": config.criterion if pruned else None,
             "schedule": config.schedule if pruned else None,
             "rewind": _rewind(config) if pruned else None,
@@ -260,7 +260,7 @@ class Experiment:
         self.summary["first_test_accuracy"] = held["test_accuracy"]
         self.summary["protected_layers"] = [layer.name for layer in layers if layer.kept == 1]
         self.summary |= layer_figures(model)
-        if self.config.stddev_quality or self.config.accuracy_budget:  # what they give
+        if self.config.finds_sparsity:  # then this is what was asked for
             self.summary["target_sparsity"] = round(self.summary["group_sparsity"], 4)
         _LOG.info("first test, before retraining: %.4f", held[setting.judged_by])
         self._write("running")

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from tfprune.config import Config, text_of
+from tfprune.config import Config
 from tfprune.errors import UsageError
+from tfprune.flag_field import text_of
 from tfprune.flagfile import expand_flagfiles
 
 

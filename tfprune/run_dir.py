@@ -19,8 +19,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tfprune.atomic import remove_temporaries, write_text
-from tfprune.config import DEFAULTS, text_of
+from tfprune.config import DEFAULTS
 from tfprune.errors import TfpruneError, UsageError
+from tfprune.flag_field import text_of
 
 _LOG = logging.getLogger("tfprune")
 

@@ -14,6 +14,7 @@ import numpy as np
 from tfprune.baseline import rewind_weights
 from tfprune.config import Config
 from tfprune.figures import sparsity_of
+from tfprune.pruning.criteria import CRITERIA
 from tfprune.pruning.curves import Proposal
 from tfprune.pruning.masks import save_masks
 from tfprune.pruning.prunable import describe
@@ -22,36 +23,63 @@ from tfprune.pruning.schedule import update_at
 from tfprune.rounds import Round, control_rounds, prune_flags, ramp_of
 from tfprune.run_dir import RunDir
 from tfprune.setting import Setting
+from tfprune.training.objective import Objective
 from tfprune.training.stage import train_stage
 
 History = list[dict[str, Any]]
 
 
 def prune_arguments(
-    config: Config, sparsity: float | None = None, proposed: Proposal | None = None
+    setting: Setting,
+    model: Any,
+    sparsity: float | None = None,
+    proposed: Proposal | None = None,
 ) -> dict[str, Any]:
     """The arguments of `tfprune.prune` that the flags stand for.
 
     Args:
-        config: the flags.
+        setting: of the run.
+        model: the one to prune.
         sparsity: of the group, instead of `--sparsity`.
         proposed: what a sensitivity scan proposes instead of any target.
     """
+    config = setting.config
     if proposed is not None:
         chosen = {"layer_sparsity": proposed.layer_sparsity, "criterion": config.criterion}
         return chosen | {"seed": config.seed}
-    explicit = config.allocation == "explicit"
-    by_quality = config.stddev_quality > 0
+    decided = config.finds_sparsity and not config.accuracy_budget
     target = config.sparsity if sparsity is None else sparsity
     return {
-        "sparsity": None if explicit or by_quality else target,
+        "sparsity": None if decided or config.allocation == "explicit" else target,
         **group_of(config),
         "allocation": config.allocation,
         "layer_sparsity": config.sparsity_by_layer() or None,
         "quality": config.stddev_quality or None,
+        "target_bytes": config.target_bytes or None,
+        "target_macs": config.target_macs or None,
+        "granularity": config.granularity,
         "criterion": config.criterion,
+        "criterion_rounds": config.criterion_rounds or None,
+        **criterion_data(setting, model),
         "seed": config.seed,
     }
+
+
+def criterion_data(setting: Setting, model: Any) -> dict[str, Any]:
+    """The arguments of `tfprune.prune` for a criterion of the loss: images, and the loss.
+
+    `--criterion_images` of the training split, drawn by `--seed`, not augmented, and the
+    loss that training minimises.
+    """
+    config = setting.config
+    if CRITERIA[config.criterion].gradient != "loss":
+        return {}
+    split = setting.dataset.train
+    order = np.random.default_rng(config.seed).permutation(len(split))
+    drawn = np.sort(order[: config.criterion_images])
+    images = setting.normalization(split.images[drawn]).numpy()
+    loss = Objective(model, config.label_smoothing).loss
+    return {"data": (images, split.labels[drawn]), "loss": loss}
 
 
 def group_of(config: Config) -> dict[str, Any]:
@@ -88,7 +116,7 @@ def prune_round(
     follows tells: else weights and folder do not belong together.
     """
     stage = item.stage("prune")
-    model = prune(model, **prune_arguments(setting.config, item.sparsity, proposed))
+    model = prune(model, **prune_arguments(setting, model, item.sparsity, proposed))
     flags = setting.dense_flags | prune_flags(setting)
     held = folder.begin(stage, flags, item.prune_mark)
     if held is None:
@@ -131,7 +159,7 @@ def retrain_gradually(
     def before_step(step: int) -> int | None:
         sparsity = update_at(ramp, step)
         if sparsity:
-            prune(model, **prune_arguments(config, sparsity), in_place=True)
+            prune(model, **prune_arguments(setting, model, sparsity), in_place=True)
         if step == ramp.end_step:
             save_masks(folder.masks, get_masks(model))
         return ramp.next_update(step)

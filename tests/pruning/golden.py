@@ -2,6 +2,7 @@
 
 ```python
 import numpy as np, torch, torch.nn.utils.prune as tp  # torch 2.13 (CPU)
+torch.set_printoptions(precision=11)
 def w(shape, step):
     return torch.sin(step * torch.arange(1, 1 + int(np.prod(shape))).double()).reshape(shape)
 

@@ -100,7 +100,7 @@ def test_totals_are_exact_and_no_layer_dies(group, data):
 @given(groups, st.data())
 def test_more_sparsity_never_brings_a_global_weight_back(group, data):
     low, high = sorted(data.draw(st.tuples(highest_fraction(group), highest_fraction(group))))
-    for name in ("global", "stddev"):
+    for name in ("global", "stddev", "lamp"):
         few, many = (run(name, group, sparsity=s).removed for s in (low, high))
         assert all(few[k] <= many[k] for k in group)
 
@@ -111,10 +111,11 @@ def test_without_ties_the_order_of_layers_does_not_matter(values, count):
     parts = np.split(np.array(values, np.float32), [5, 14])
     group = dict(zip("abc", parts, strict=True))
     backwards = dict(reversed(group.items()))
-    forward = run("global", group, sparsity=count / 24)
-    backward = run("global", backwards, sparsity=count / 24)
-    assert forward.removed == backward.removed
-    assert set(forward.protected) == set(backward.protected)
+    for name in ("global", "lamp"):
+        forward = run(name, group, sparsity=count / 24)
+        backward = run(name, backwards, sparsity=count / 24)
+        assert forward.removed == backward.removed
+        assert set(forward.protected) == set(backward.protected)
 
 
 def test_removed_before_goes_first():
@@ -222,7 +223,11 @@ def test_stddev_quality_is_its_formula(group, quality):
         ("stddev", {"quality": -1.0}, "quality must be.*Received: -1.0"),
         ("stddev", {"quality": math.nan}, "quality must be.*Received: nan"),
         ("global", {"sparsity": 1.0}, r"\[0, 1\)"),
-        ("global", {"sparsity": 0.8}, "5 weights in 2 layers can lose at most 3.*removes 4"),
+        (
+            "global",
+            {"sparsity": 0.8},
+            r"5 weights \(units\) in 2 layers can lose at most 3.*removes 4",
+        ),
         ("uniform", {"sparsity": 0.8}, "can lose at most 3"),
         ("stddev", {"sparsity": 0.8}, "can lose at most 3"),
     ],

@@ -95,8 +95,8 @@ def group_count(scores: Arrays, target: Target) -> int:
     count = removed_count(total, target.sparsity)  # type: ignore[arg-type]
     if count > total - len(scores):
         raise UsageError(
-            f"a group of {total} weights in {len(scores)} layers can lose at most "
-            f"{total - len(scores)}: each layer keeps its last weight. "
+            f"a group of {total} weights (units) in {len(scores)} layers can lose at most "
+            f"{total - len(scores)}: each layer keeps its last one. "
             f"Received: sparsity {target.sparsity!r}, which removes {count}"
         )
     return count

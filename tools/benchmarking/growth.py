@@ -114,12 +114,13 @@ def measure(options: Options) -> Found:
         "layers": (layers, [5, 10] if options.quick else [10, 100, 1000]),
         "epochs": (epochs, [10, 20] if options.quick else [10, 100, 1000]),
     }
+    rounds = min(3, options.rounds)  # the thousand layers take a minute
     timings = alternate(
         [
             Contender(kind, f"growth:{function.__name__}", {"sizes": sizes})
             for kind, (function, sizes) in by_kind.items()
         ],
-        options.rounds,
+        rounds,
         log=options.log,
     )
     series: dict[str, dict[str, Any]] = {}
@@ -127,7 +128,7 @@ def measure(options: Options) -> Found:
         for work in _works(timings[kind]):
             seconds = [timings[kind].note(f"{work}@{size}") for size in sizes]
             series[f"{work} ({kind})"] = {"unit": kind, "sizes": sizes, "seconds": seconds}
-    return Found([_line(name, one, options.rounds) for name, one in series.items()], series=series)
+    return Found([_line(name, one, rounds) for name, one in series.items()], series=series)
 
 
 def _works(timings: Timings) -> list[str]:

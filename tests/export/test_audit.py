@@ -164,6 +164,9 @@ def test_wrapped_models_with_batch_norms_and_dead_units(kind: str, tmp_path: Pat
     wrapper.layer.bias.assign([1.0, 0.5, 1.0, 1.0])
     (tmp_path / "again").mkdir()
     report = audit(KINDS[kind](pruned, tmp_path / "again"), masks)
+    if kind in ("keras", "weights"):  # so does saving
+        assert require_ok(report).came_back == 0
+        return
     assert "conv2/bias" in [layer.name for layer in report.layers if layer.came_back]
 
 

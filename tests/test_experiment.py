@@ -2,22 +2,23 @@
 
 import json
 import os
-import random
-import signal
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tfprune.config import Config
 from tfprune.flags import parse
-from tfprune.pruning.masks import load_masks
 from tfprune.reporting.summary import read_summary
+from tfprune.run_dir import RunDir
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from compare_runs import differences  # noqa: E402
+
 QUICK = (
     f"--flagfile={ROOT / 'configs/quickstart.cfg'}",
     "--epochs=2",
@@ -186,48 +187,54 @@ def deterministic_part(summary):
     return plain
 
 
-def test_a_run_killed_at_random_instants_ends_bit_identical(tmp_path):
-    flags = (*QUICK, "--deterministic", "--threads=1", "--noexport", "--batch_size=8")
-    expected = run(tmp_path, *flags, "--runs_dir=whole")
-    assert expected.returncode == 0, expected.stderr
-
-    moments = random.Random(0)
-    for attempt in range(20):
-        process = subprocess.Popen(
-            command(*flags, "--runs_dir=parts"),
+def test_two_deterministic_runs_at_once_are_equal_to_the_bit(tmp_path):
+    flags = (*QUICK, "--deterministic", "--threads=2", "--noexport", "--nocode")
+    processes = [
+        subprocess.Popen(
+            command(*flags, f"--runs_dir={name}"),
             cwd=tmp_path,
             env=environment(),
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
         )
-        if attempt < 3:
-            # Into training at the third try at the latest: each stage checkpoints as it goes.
-            wait_for_training(tmp_path / "parts", attempt, process)
-            time.sleep(moments.uniform(0, 1.5))
-            process.send_signal(signal.SIGKILL)
-        if process.wait() == 0:
-            break
-    assert process.returncode == 0
-
-    folders = [tmp_path / runs / "quickstart-seed0" for runs in ("whole", "parts")]
-    left, right = (read_summary(folder / "summary.json") for folder in folders)
-    for summary in (left, right):
-        summary["exports"] = {}
-    assert deterministic_part(left) == deterministic_part(right)
-    first, second = (np.load(folder / "stages" / "retrain.npz") for folder in folders)
-    assert first.files == second.files
-    for name in first.files:
-        np.testing.assert_array_equal(first[name], second[name])
-    masks, others = (load_masks(folder / "masks.npz") for folder in folders)
-    for name in masks:
-        np.testing.assert_array_equal(masks[name], others[name])
+        for name in ("one", "other")
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert differences(tmp_path / "one", tmp_path / "other") == []
 
 
-def wait_for_training(runs, attempt, process):
-    """Waits until a stage has its first checkpoint (of the n-th stage at the n-th attempt)."""
-    pattern = ("*/*/checkpoints/dense*", "*/*/checkpoints/control*", "*/checkpoints/retrain*")
-    while process.poll() is None and not list(runs.glob(pattern[attempt])):
-        time.sleep(0.01)
+def test_a_second_run_in_one_folder_is_refused_and_the_first_goes_on(finished, tmp_path):
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    with RunDir(tmp_path / "runs" / "quickstart-seed0").locked():
+        result = run(tmp_path, *QUICK)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "tfprune: error: another process is running in 'runs/quickstart-seed0'\n"
+    )
+    assert differences(finished[0] / "runs", tmp_path / "runs") == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no limit on the size of files")
+def test_a_full_disk_ends_in_a_line_that_names_the_file_and_spares_what_is_there(
+    finished, tmp_path
+):
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    run_folder = tmp_path / "runs" / "quickstart-seed0"
+    kept = (run_folder / "pruned.keras").read_bytes()
+    # A limit on the size of files is as good as a full disk, and needs no disk of its own.
+    result = subprocess.run(
+        ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash", *command(*QUICK)],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert result.stderr == (
+        "tfprune: error: cannot write 'runs/quickstart-seed0/pruned.keras': File too large\n"
+    )
+    assert (run_folder / "pruned.keras").read_bytes() == kept
+    assert list(run_folder.rglob(f".{8 * '[0-9a-f]'}-*")) == []
+    assert read_summary(run_folder / "summary.json")["status"] == "failed"
 
 
 def test_a_users_own_keras_3_model_goes_through_to_a_proven_tflite_file(tmp_path):

@@ -1,15 +1,16 @@
 """What each fault of a user is answered with: writes `docs/faults.md` by trying them all.
 
-    python tools/faults.py [--check]
+    python tools/faults.py [--check] [--random=N]
 
 Every command of the table is run, as written, in a folder with the damaged files that it
 names. With `--check` nothing is written, and the exit status is 1 if the table is not what
 the commands say now, or if one of them ends in a traceback, leaves something half-written,
-or has another exit status than 1 or 2.
+or has another exit status than 1 or 2. `--random` tries N random faults too: `random_faults.py`.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import io
@@ -232,7 +233,13 @@ def table(folder: Path) -> tuple[str, list[str]]:
     return "\n".join(lines), wrong
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="compare, do not write")
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="random faults to try")
+    options = parser.parse_args()
     # No network, wherever this runs: a proxy that refuses.
     os.environ |= dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
     os.environ["TF_USE_LEGACY_KERAS"] = "1"  # as the command chooses
@@ -242,11 +249,17 @@ def main(arguments: list[str]) -> int:
         workspace(folder)
         damage(folder)
         text, wrong = table(folder)
+        if options.random:
+            from random_faults import try_random
+
+            clear, unclear = try_random(options.random, seed=0)
+            wrong += unclear
+            print(f"{clear.total()} of {options.random} random faults have a clear error")
         os.chdir(ROOT)
-    print("\n".join(wrong), end="\n" if wrong else "")
-    count = sum(map(len, FAULTS.values()))
-    print(f"{count - len(wrong)} of {count} faults have a clear error")
-    if arguments == ["--check"]:
+    for fault in wrong:
+        print(fault)
+    print(f"{sum(map(len, FAULTS.values()))} faults tried, {len(wrong)} without a clear error")
+    if options.check:
         same = TABLE.is_file() and TABLE.read_text(encoding="utf-8") == text
         if not same:
             print(f"{TABLE.name} is not up to date: run python tools/faults.py")
@@ -257,4 +270,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -79,6 +79,16 @@ class Running:
                 self.changed.wait(0.1)
         return True
 
+    def linger(self, seconds: float) -> None:
+        """Waits these seconds, or until the stage at hand ends: runs are not equally fast."""
+        deadline, stage = time.monotonic() + seconds, self.stages[-1]
+        with self.changed:
+            while self.stages[-1] == stage and self.process.poll() is None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                self.changed.wait(min(left, 0.1))
+
     def end(self) -> int:
         """Waits for the end; gives the exit status."""
         status = self.process.wait(_SECONDS)
@@ -130,7 +140,7 @@ def suffer(flags: list[str], runs_dir: Path, kills: list[Kill], stages: list[str
         # What stands is skipped: then the first stage after it is the one that is killed.
         if run.wait_for(stages[stages.index(kill.stage) :]):
             began = run.stages[-1][1]
-            time.sleep(kill.delay)
+            run.linger(kill.delay)
             stage = run.stages[-1][0]
             run.process.send_signal(kill.number)
             status = run.end()
@@ -153,6 +163,8 @@ def suffer(flags: list[str], runs_dir: Path, kills: list[Kill], stages: list[str
 
 
 def main() -> int:
+    # A shell that starts this in the background has it, and its runs, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = [*sys.argv[1:], "--"]
     end = arguments.index("--")
     own, more = arguments[:end], arguments[end + 1 : -1]

@@ -113,15 +113,20 @@ class PrunableLayer(keras.layers.Wrapper):
                 "layers, or one that declares prunable_weights). "
                 f"Received: {self.layer.name!r} of type {type(self.layer).__name__}"
             )
+        # A wrapper out of a SavedModel has its masks before the first call.
+        held = {w.name.split("/")[-1].split(":")[0]: w for w in self.non_trainable_weights}
         with self._open():
-            for name, variable in variables.items():
-                mask = self.add_weight(
-                    name=f"{name.replace('/', '_')}_mask",
-                    shape=variable.shape,
-                    dtype="bool",
-                    initializer="ones",
-                    trainable=False,
-                )
+            for path, variable in variables.items():
+                name = f"{path.replace('/', '_')}_mask"
+                mask = held.get(name) if IS_TF_KERAS else None
+                if mask is None:
+                    mask = self.add_weight(
+                        name=name,
+                        shape=variable.shape,
+                        dtype="bool",
+                        initializer="ones",
+                        trainable=False,
+                    )
                 attach_mask(variable, mask)
         self._has_masks = True
 

@@ -97,3 +97,19 @@ def test_models_that_cannot_be_pruned():
         subclassed(np.ones((1, 3), np.float32))
         with pytest.raises(UsageError, match=r"subclassed model .*keras\.Sequential or"):
             function(subclassed)
+
+
+@pytest.mark.skipif(not IS_TF_KERAS, reason="Keras 3 writes no SavedModel")
+def test_the_masks_of_a_layer_of_layers_come_back_out_of_a_saved_model(tmp_path):
+    inputs = keras.Input((6, 4))
+    attended = layers.MultiHeadAttention(2, 2, name="attention")(inputs, inputs)
+    model = keras.Model(inputs, layers.Dense(2, name="out")(attended))
+    pruned = prune(model, 0.5)
+    masks = get_masks(pruned)
+    pruned.save(tmp_path / "saved", save_format="tf")
+    loaded = load_model(tmp_path / "saved", compile=False)
+    assert len(loaded.weights) == len(pruned.weights)  # no second set of masks
+    found = get_masks(loaded)
+    assert list(found) == list(masks)
+    assert all((found[key] == masks[key]).all() for key in masks)
+    assert not all(mask.all() for mask in found.values())

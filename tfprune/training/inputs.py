@@ -58,6 +58,16 @@ def pixel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(np.maximum(weights @ values**2 - mean**2, 0))
 
 
+def _gather_columns(images: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """(B, H, W, C) images, (B, W) numbers of columns -> the images of those columns."""
+    if images.shape[-1] > 1:
+        return tf.gather(images, columns, axis=2, batch_dims=1)
+    # A gather copies a pixel a time; with one channel it is three times faster to lay the
+    # columns out as rows and copy those.
+    rows = tf.gather(tf.transpose(images, (0, 2, 1, 3)), columns, axis=1, batch_dims=1)
+    return tf.transpose(rows, (0, 2, 1, 3))
+
+
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """Random shifts, horizontal flips and cutout of a batch of images.
@@ -100,7 +110,7 @@ class Augmentation:
                 )
                 columns = tf.where(draw == 1, columns[:, ::-1], columns)
             images = tf.gather(images, mine(rows), axis=1, batch_dims=1)
-            images = tf.gather(images, mine(columns), axis=2, batch_dims=1)
+            images = _gather_columns(images, mine(columns))
         if self.cutout:
             rows = self._inside(height, batch, tf.stack([seed[0], seed[1] ^ 4]))
             columns = self._inside(width, batch, tf.stack([seed[0], seed[1] ^ 5]))

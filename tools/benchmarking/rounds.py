@@ -33,7 +33,11 @@ from pathlib import Path
 from typing import Any
 
 #: Experiments run on tf_keras, as `tfprune.main` has it; the start of TensorFlow is quiet.
-ENVIRONMENT = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+ENVIRONMENT = {
+    "TF_USE_LEGACY_KERAS": "1",
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
 
 
 class MissingPeerError(Exception):

@@ -125,3 +125,17 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(TfpruneError, match="cannot write"):
         save_masks(tmp_path / "file" / "masks.npz", {"a": np.ones(3, bool)})
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@given(
+    scores=st.lists(st.sampled_from([-np.inf, 0.0, 0.5, 1.0, 2.0]), min_size=1, max_size=30),
+    remove=st.integers(0, 30),
+    cut=st.one_of(st.none(), st.sampled_from([-np.inf, 0.0, 0.5, 0.75, 1.0, 2.0, np.inf])),
+)
+def test_a_guess_of_the_cut_changes_nothing(scores, remove, cut):
+    scores = np.array(scores, np.float32)
+    remove = min(remove, scores.size)
+    order = np.argsort(scores, kind="stable")  # ties: the lowest index goes first
+    expected = np.ones(scores.size, bool)
+    expected[order[:remove]] = False
+    np.testing.assert_array_equal(keep_largest(scores, remove, cut), expected)

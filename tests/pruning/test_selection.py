@@ -19,7 +19,7 @@ def small_samples():
     """Brackets from 20 scores and blocks of 16, so that small arrays take the long way."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "_SAMPLE", 20)
-        patch.setattr(selection, "_BLOCK", 16)
+        patch.setattr(selection, "BLOCK", 16)
         patch.setattr(selection, "_DEVIATIONS", 1.0)  # and so that some brackets miss
         yield
 

@@ -82,7 +82,8 @@ def choose_masks(model: Any, group: list[Prunable], request: Request) -> dict[st
         if number == rounds:
             _check(decided, layers, lost)
         for layer in layers:
-            layer.cut(max(decided.removed[layer.name], layer.lost))
+            removed = max(decided.removed[layer.name], layer.lost)
+            layer.cut(removed, decided.thresholds[layer.name])
     return {layer.key: layer.whole_mask() for layer in layers}
 
 
@@ -133,11 +134,11 @@ class _Layer:
             return self.scores.size - removed
         return int(self._units.weights_in(self.mask)[keep_largest(self.scores, removed)].sum())
 
-    def cut(self, removed: int) -> None:
-        """Removes the lowest units."""
+    def cut(self, removed: int, threshold: float) -> None:
+        """Removes the lowest units, the last of which most likely scores the threshold."""
         if removed == self.lost:
             return
-        mask = keep_largest(self.scores, removed)
+        mask = keep_largest(self.scores, removed, threshold)
         if self._units is not None:
             mask = self._units.spread(mask)
             mask = mask if self.mask is None else mask & self.mask

@@ -66,6 +66,8 @@ def _held(layer: Any) -> list[tuple[str, Any]]:
     # Of both Kerases the only door: what a layer tracks, wherever it holds it.
     tracked = list(layer._flatten_layers(include_self=False, recursive=False))
     unnamed = {id(held): held for held in tracked}
+    if not unnamed:
+        return []
     named: list[tuple[str, Any]] = []
 
     def search(name: str, value: Any) -> None:
@@ -73,7 +75,8 @@ def _held(layer: Any) -> list[tuple[str, Any]]:
             named.append((name, unnamed.pop(id(value))))
         elif isinstance(value, Mapping):
             for key, item in value.items():
-                search(f"{name}/{key}", item)
+                if isinstance(key, (str, int)):  # a variable as a key would be printed whole
+                    search(f"{name}/{key}", item)
         elif isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
                 search(f"{name}/{index}", item)

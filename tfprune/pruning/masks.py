@@ -15,7 +15,7 @@ import numpy as np
 
 from tfprune.atomic import atomic_path
 from tfprune.errors import DAMAGED, TfpruneError, UsageError
-from tfprune.pruning.selection import kth_lowest
+from tfprune.pruning.selection import BLOCK, kth_lowest
 
 
 def removed_count(size: int, sparsity: float) -> int:
@@ -52,7 +52,7 @@ def refuse_nan(scores: np.ndarray, what: str) -> None:
         )
 
 
-def keep_largest(scores: np.ndarray, remove: int) -> np.ndarray:
+def keep_largest(scores: np.ndarray, remove: int, cut: float | None = None) -> np.ndarray:
     """The mask that removes exactly the `remove` lowest scores.
 
     Ties: the lowest flat index goes first. O(N): a selection, not a sort.
@@ -60,6 +60,8 @@ def keep_largest(scores: np.ndarray, remove: int) -> np.ndarray:
     Args:
         scores: any shape, N elements; -inf goes first.
         remove: in [0, N].
+        cut: the `remove`-th lowest score where it may be known; where it is not the right
+            one, which is checked, it is looked for.
 
     Returns:
         bool array of the same shape, True = kept.
@@ -75,12 +77,26 @@ def keep_largest(scores: np.ndarray, remove: int) -> np.ndarray:
     if remove == 0:
         return np.ones(scores.shape, dtype=bool)
     flat = scores.ravel()
-    cut = kth_lowest([flat], remove)
-    kept = flat > cut
-    tied = np.flatnonzero(flat == cut)
-    tied_and_removed = remove - (scores.size - np.count_nonzero(kept) - tied.size)
+    kept, tied = np.empty(flat.size, bool), np.empty(0, np.int64)
+    for guess in (cut, None):
+        if guess is not None and math.isinf(guess):
+            continue
+        tied = _split(flat, kth_lowest([flat], remove) if guess is None else guess, kept)
+        tied_and_removed = remove - (flat.size - np.count_nonzero(kept) - tied.size)
+        if 0 < tied_and_removed <= tied.size:
+            break
     kept[tied[tied_and_removed:]] = True
     return kept.reshape(scores.shape)
+
+
+def _split(flat: np.ndarray, cut: float | np.floating, kept: np.ndarray) -> np.ndarray:
+    """Sets `kept` where a score is above the cut; gives the indices of those at it."""
+    tied = []
+    for start in range(0, flat.size, BLOCK):
+        block = flat[start : start + BLOCK]
+        np.greater(block, cut, out=kept[start : start + BLOCK])
+        tied.append(np.flatnonzero(block == cut) + start)
+    return np.concatenate(tied)
 
 
 def unit_mask(mask: np.ndarray, axes: int | tuple[int, ...]) -> np.ndarray:

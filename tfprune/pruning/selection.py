@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 #: Scores compared at a time: their flags stay in the cache.
-_BLOCK = 1 << 16
+BLOCK = 1 << 16
 #: Drawn for the bracket; up to a few times as many scores are partitioned at once.
 _SAMPLE = 1 << 16
 #: Half the bracket, in standard deviations of the rank that a sample gives.
@@ -107,5 +107,5 @@ def _count(flats: Sequence[np.ndarray], value: float | np.floating, *, equal: bo
 
 def _blocks(flats: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     for flat in flats:
-        for start in range(0, flat.size, _BLOCK):
-            yield flat[start : start + _BLOCK]
+        for start in range(0, flat.size, BLOCK):
+            yield flat[start : start + BLOCK]

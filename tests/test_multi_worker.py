@@ -37,6 +37,14 @@ def recording(self, *arguments):
     stages.setdefault(self, []).append(losses)
     return losses, right
 Steps.run = recording
+if "LOSE_A_WEIGHT" in os.environ:  # a worker whose masks go astray
+    assign = Steps.assign
+    def astray(self, arrays):
+        arrays = [array.copy() for array in arrays]
+        for mask in (array for array in arrays if array.dtype == bool):
+            mask.flat[0] = not mask.flat[0]
+        assign(self, arrays)
+    Steps.assign = astray
 status = main(sys.argv[2:])
 if status == 0:
     losses = {f"losses{i}": np.concatenate(each) for i, each in enumerate(stages.values())}
@@ -68,8 +76,8 @@ def start(folder, flags=FLAGS, **changes):
     )
 
 
-def start_pair(folder, *others):
-    """Two workers, each in a folder of its own; `others` are more flags of the second."""
+def start_pair(folder, *others, **changes):
+    """Two workers, each in a folder of its own; the second with more flags and variables."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     return [
         start(
@@ -78,6 +86,7 @@ def start_pair(folder, *others):
             TF_CONFIG=json.dumps(
                 {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             ),
+            **(changes if index else {}),
         )
         for index in (0, 1)
     ]
@@ -211,3 +220,12 @@ def test_workers_started_otherwise_are_told_what_differs(tmp_path):
         assert "worker 1 (127.0.0.1:" in errors and errors.count("\n") == 1
         assert "--seed 3 (the chief's: 0)" in errors and "--deterministic False" in errors
     assert not list(tmp_path.glob("worker0/runs/*/stages"))
+
+
+def test_masks_that_differ_end_both_workers(tmp_path):
+    results = outcomes(start_pair(tmp_path, LOSE_A_WEIGHT="1"))
+    assert [result[0] for result in results] == [1, 1]
+    for _, _, errors in results:
+        assert "the masks of worker 1 (127.0.0.1:" in errors and "differ from the chief's" in errors
+    summary = read_summary(tmp_path / "worker0/runs/run-seed0/summary.json")
+    assert summary["dense_accuracy"] is not None and summary["final_accuracy"] is None

@@ -172,7 +172,7 @@ class Config:
     accuracy_budget: float = flag(
         0.0,
         "With --allocation=sensitivity: remove what costs at most this much accuracy before "
-        "retraining, as predicted, instead of --sparsity; 0: --sparsity decides.",
+        "retraining, as measured, instead of --sparsity; 0: --sparsity decides.",
         "prune",
         low=0,
         high=1,

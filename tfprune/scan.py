@@ -132,7 +132,7 @@ def report_scan(
     folder: RunDir,
     found: Sensitivity,
     model: Any,
-    targets: Sequence[Mapping[str, float]],
+    targets: Sequence[Mapping[str, Any]],
 ) -> list[Proposal]:
     """Writes `sensitivity.json` and `sensitivity.png` into a run folder; logs the proposals.
 
@@ -141,21 +141,28 @@ def report_scan(
         folder: the run's.
         found: the scan.
         model: the model scanned. Each proposal is measured on it, without retraining.
-        targets: `{"accuracy_budget": ...}` or `{"sparsity": ...}`, each for one proposal.
+        targets: `{"accuracy_budget": ...}`, which the loss measured keeps to, or
+            `{"sparsity": ...}`, each for one proposal.
 
     Returns:
         The proposals, in the order of `targets`.
     """
     config = setting.config
     split, what = judging_images(setting)
+    wrapped = prune(model, 0.0, layers=list(found.sizes))
+    dense, accuracy = wrapped.get_weights(), evaluator(wrapped, setting.normalization, split)
+
+    def measure(proposed: Proposal) -> float:
+        wrapped.set_weights(dense)  # masks, too
+        how: dict[str, Any] = {"criterion": config.criterion, "seed": config.seed}
+        prune(wrapped, layer_sparsity=proposed.layer_sparsity, in_place=True, **how)
+        return accuracy()
+
     proposals, rows = [], []
     for target in targets:
-        proposed = found.propose(**target)
-        how: dict[str, Any] = {"criterion": config.criterion, "seed": config.seed}
-        pruned = prune(model, layer_sparsity=proposed.layer_sparsity, **how)
-        measured = evaluator(pruned, setting.normalization, split)()
+        proposed = found.propose(**target, measure=measure)
         proposals.append(proposed)
-        rows.append(proposal_row(found, proposed, target, measured))
+        rows.append(proposal_row(found, proposed, target, measure(proposed)))
         _LOG.info("%s", console_text(rows[-1], proposed))
     record = {
         "schema": SCHEMA,

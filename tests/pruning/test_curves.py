@@ -49,6 +49,26 @@ def test_a_budget_buys_the_cheapest_weights(budget, removed):
     assert BY_HAND.propose(accuracy_budget=budget).removed == removed
 
 
+def test_a_measured_budget_holds_for_all_layers_together():
+    asked = []
+
+    def measure(proposal):  # pruned together, the layers lose three times what was predicted
+        asked.append(proposal)
+        return 0.9 - 3 * proposal.predicted_loss
+
+    # Predicted losses of 0.01 allow a: 0, b: 75 of 400 weights (see above); to half a percent.
+    proposed = BY_HAND.propose(accuracy_budget=0.03, measure=measure)
+    assert proposed.removed["a"] == 0 and 73 <= proposed.removed["b"] <= 75
+    assert asked[0].removed == {"a": 50, "b": 150}  # the prediction is where it begins
+    assert proposed in asked and len(asked) <= 9
+    assert BY_HAND.propose(accuracy_budget=0.03, measure=lambda _: 0.1).sparsity == 0
+
+
+def test_a_measured_budget_goes_beyond_the_prediction_where_that_is_too_careful():
+    every = BY_HAND.propose(accuracy_budget=0.03, measure=lambda proposal: 0.9)
+    assert 320 - 2 <= sum(every.removed.values()) <= 320  # all that was scanned
+
+
 def test_a_loss_that_falls_again_is_noise_and_a_gain_is_none():
     curve = ((0.5, 0.91), (0.6, 0.88), (0.8, 0.89))  # losses 0, 0.02, 0.02: hull 0, -, 0.02
     found = Sensitivity(0.9, {"a": 10}, {"a": curve})

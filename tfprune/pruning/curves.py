@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -28,6 +28,8 @@ LADDER = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 #: Accuracies are ratios of whole numbers: 0.99 - 0.98 is 0.01 but for rounding.
 _ROUNDING = 1e-9
+#: How near to the most weights that a measured budget allows, as a fraction of all.
+_RESOLUTION = 0.005
 
 
 def check_ladder(sparsities: Sequence[float]) -> tuple[float, ...]:
@@ -94,7 +96,11 @@ class Sensitivity:
     curves: Mapping[str, tuple[tuple[float, float], ...]]
 
     def propose(
-        self, *, accuracy_budget: float | None = None, sparsity: float | None = None
+        self,
+        *,
+        accuracy_budget: float | None = None,
+        sparsity: float | None = None,
+        measure: Callable[[Proposal], float] | None = None,
     ) -> Proposal:
         """The allocation that these curves propose; see the module for the rule.
 
@@ -103,6 +109,10 @@ class Sensitivity:
                 in the unit of the accuracies, >= 0; or
             sparsity: remove exactly n = floor(s N + 0.5) of the group's N weights, in [0, 1),
                 at the smallest predicted loss.
+            measure: for a budget (a sparsity needs none): takes a proposal, gives the accuracy of the model pruned so
+                and not retrained. The budget then holds for the loss measured, of all layers
+                together, and the most weights are looked for, to half a percent of them: some
+                nine calls.
 
         Raises:
             UsageError: both or none of the two, one out of range, or a sparsity that would
@@ -117,10 +127,15 @@ class Sensitivity:
             removed = self._cheapest(self._count(sparsity))
         elif accuracy_budget is not None and 0 <= accuracy_budget < math.inf:
             removed = self._affordable(accuracy_budget)
+            if measure is not None:
+                removed = self._measured(accuracy_budget, removed, measure)
         else:
             raise UsageError(
                 f"accuracy_budget must be a finite number >= 0. Received: {accuracy_budget!r}"
             )
+        return self._proposal(removed)
+
+    def _proposal(self, removed: Mapping[str, int]) -> Proposal:
         return Proposal(removed, dict(self.sizes), self.predicted_loss(removed))
 
     def predicted_loss(self, removed: Mapping[str, int]) -> float:
@@ -176,6 +191,24 @@ class Sensitivity:
             if taken < length:  # the next ones cost as much a weight, or more
                 break
         return removed
+
+    def _measured(
+        self, budget: float, first: Mapping[str, int], measure: Callable[[Proposal], float]
+    ) -> dict[str, int]:
+        """The most weights, cheapest first, at which the loss measured is within the budget.
+
+        A bisection that begins at the prediction: its result was measured, or is nothing.
+        """
+        fits, exceeds = 0, 1 + sum(int(self._hull(name)[0][-1]) for name in self.curves)
+        count = sum(first.values())
+        while exceeds - fits > max(1, _RESOLUTION * sum(self.sizes.values())):
+            loss = self.dense_accuracy - measure(self._proposal(self._cheapest(count)))
+            if loss <= budget + _ROUNDING:
+                fits = count
+            else:
+                exceeds = count
+            count = (fits + exceeds) // 2
+        return self._cheapest(fits)
 
     def _segments(self) -> list[tuple[str, int, float]]:
         """(layer, weights, loss a weight) between points of the hulls, cheapest first."""

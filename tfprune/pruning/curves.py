@@ -109,10 +109,10 @@ class Sensitivity:
                 in the unit of the accuracies, >= 0; or
             sparsity: remove exactly n = floor(s N + 0.5) of the group's N weights, in [0, 1),
                 at the smallest predicted loss.
-            measure: for a budget (a sparsity needs none): takes a proposal, gives the accuracy of the model pruned so
-                and not retrained. The budget then holds for the loss measured, of all layers
-                together, and the most weights are looked for, to half a percent of them: some
-                nine calls.
+            measure: for a budget (a sparsity needs none): takes a proposal, gives the accuracy
+                of the model pruned so and not retrained. The budget then holds for the loss
+                measured, of all layers together, and the most weights are looked for, to half
+                a percent of them: some nine calls.
 
         Raises:
             UsageError: both or none of the two, one out of range, or a sparsity that would

@@ -12,6 +12,7 @@ from tfprune import data
 from tfprune.backend import keras, tf
 from tfprune.config import Config
 from tfprune.errors import UsageError
+from tfprune.memory import keep_freed_memory
 from tfprune.models import build
 from tfprune.pruning.prunable import select
 from tfprune.pruning.pruner import load_model
@@ -26,7 +27,8 @@ from tfprune.training.randomness import use_resettable_dropout
 
 
 def configure_tensorflow(config: Config) -> None:
-    """Threads, determinism and seeds; has to come before TensorFlow computes anything."""
+    """Memory, threads, determinism, seeds; has to come before TensorFlow computes anything."""
+    keep_freed_memory()
     tf.get_logger().setLevel("ERROR")  # it warns where several models are each compiled once
     if config.threads:
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)

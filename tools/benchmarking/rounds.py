@@ -32,6 +32,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tfprune.memory import keep_freed_memory
+
 #: Experiments run on tf_keras, as `tfprune.main` has it; the start of TensorFlow is quiet.
 ENVIRONMENT = {
     "TF_USE_LEGACY_KERAS": "1",
@@ -63,6 +65,7 @@ class Contender:
         environment: variables beside `ENVIRONMENT`.
         rounds: takes part in the first so many rounds only, None in all: for slow peers.
         warm_up: whether it needs rounds that are not measured.
+        keeps_memory: whether its process keeps freed memory, as `tfprune.main` has it.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Contender:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     rounds: int | None = None
     warm_up: bool = True
+    keeps_memory: bool = True
 
 
 @dataclasses.dataclass
@@ -191,6 +195,8 @@ def _serve(connection: Connection, contender: Contender, log: Path) -> None:
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    if contender.keeps_memory:
+        keep_freed_memory()
     module, _, name = contender.function.partition(":")
     turn = Turn(connection)
     try:

@@ -72,6 +72,7 @@ def alexnet(options: Options) -> Found:
     steps = 1 if options.quick else 6
     job = Job("alexnet", "AlexNet", (32, 32, 3), 128, steps, 390, _CIFAR)
     more = [
+        Contender("given_back", "steps:bare", job.options, keeps_memory=False),
         Contender("sgd", "steps:bare", {**job.options, "optimizer": "sgd"}),
         Contender("keras_adam", "steps:bare", {**job.options, "optimizer": "keras_adam"}),
     ]
@@ -90,6 +91,14 @@ def alexnet(options: Options) -> Found:
                 **(bar | floor),
             )
         )
+    found.lines.append(
+        _steps_compared(
+            "AlexNet step, freed memory kept / given back to the system",
+            ("bare step, as tfprune.main keeps it", timings["bare"]),
+            ("bare step, as TensorFlow by itself", timings["given_back"]),
+            job,
+        )
+    )
     found.lines.append(_whole_epoch(job, timings))
     return found
 

@@ -239,7 +239,7 @@ def test_budgets_that_cannot_be_met_or_used(mlp, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"criterion": "taste"}, "criterion must be one of magnitude, random, snip, synflow"),
+        ({"criterion": "taste"}, "criterion must be one of magnitude, rate, random, snip, synflow"),
         ({"criterion_rounds": 0}, "criterion_rounds must be a whole number >= 1. Received: 0"),
         ({"granularity": "rows"}, "granularity must be one of weight, filter.*Received: 'rows'"),
         ({"granularity": "block1x4", "allocation": "best"}, "allocation must be one of"),

@@ -17,6 +17,8 @@ from tfprune.errors import TfpruneError, UsageError
 
 #: What a gradient can be of: the training loss on data, or the flow of SynFlow.
 GRADIENTS = ("loss", "flow")
+# What the value of a kept weight takes in a file of shared weights, about.
+_VALUE_BITS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,36 @@ def criterion(
 def magnitude(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """|w|, as in Han et al. 2015, *Learning both Weights and Connections*."""
     return np.abs(weights, dtype=np.float32)
+
+
+@criterion("rate")
+def rate(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """|w| / sqrt(bits): magnitude for the price of the weight in a coded file.
+
+    Keeping what has the most w^2 a bit is what rounding by rate and distortion does: under a
+    price l a weight goes when w^2 < l bits. The bits are those of `significance` for the
+    weight's place, of a matrix with a column for each filter or neuron, and 4 for its value:
+
+        bits = max(1, 4 - log2(o)),    o = o(f_r) o(f_c) / o(f),    o(f) = f / (1 - f),
+
+    f_r, f_c and f the kept fraction of its row, its column and the whole, half a weight
+    added to what is kept and to what is removed. So weights in rows and columns that have lost
+    many go first: where nothing was removed before, it is `magnitude`.
+    """
+    magnitudes = np.abs(weights, dtype=np.float32)
+    matrix = magnitudes.reshape(-1, weights.shape[-1] if weights.ndim else 1)
+    kept = matrix > 0
+    if kept.all() or not kept.size:
+        return magnitudes
+    rows, columns = kept.sum(1, keepdims=True), kept.sum(0, keepdims=True)
+
+    def log_odds(count: np.ndarray, size: int) -> np.ndarray:
+        return np.log2((count + 0.5) / (size - count + 0.5))
+
+    odds = log_odds(rows, kept.shape[1]) + log_odds(columns, kept.shape[0])
+    odds -= log_odds(kept.sum(), kept.size)
+    bits = np.maximum(1, _VALUE_BITS - odds)
+    return (matrix / np.sqrt(bits)).astype(np.float32).reshape(weights.shape)
 
 
 @criterion("random")

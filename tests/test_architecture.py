@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 #: From the bottom up; a module imports from rooms on its own level or earlier in this list.
 ROOMS = [
     {"", "atomic", "backend", "errors", "quiet"},
-    {"cluster", "command", "flag_field", "flagfile", "keras_line", "logs", "machine"},
+    {"cluster", "command", "flag_field", "flagfile", "keras_line", "logs", "machine", "share_bits"},
     {"data", "models", "pruning", "reporting"},
     {"combinations", "config", "run_dir"},
     {"flags"},
@@ -35,8 +35,9 @@ PURE = [
 PURE += [
     f"compression/{name}.py"
     for name in (
-        *("byte_reader", "codebook", "coders", "container", "context", "huffman", "paper"),
-        *("range_coder", "relative_index", "significance", "stages", "tensor", "value_groups"),
+        *("byte_reader", "codebook", "coders", "container", "context", "huffman", "manifest"),
+        *("paper", "plain", "range_coder", "relative_index", "significance", "stages", "tensor"),
+        "value_groups",
     )
 ]
 

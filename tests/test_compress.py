@@ -13,6 +13,7 @@ from tfprune.errors import UsageError
 from tfprune.export.stored import named_weights
 from tfprune.export.tflite import run_tflite
 from tfprune.pruning.pruner import prune, strip
+from tfprune.share_bits import parse_bits
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_compress_and_decompress(run, capsys):
 
 def test_options(run, capsys):
     file = run / "pruned.keras"
-    options = [str(file), "--coder=huffman", "--bits=conv=8,fc=2", "--half"]
+    options = [str(file), "--coder=huffman", "--bits=conv=8,fc=2", "--rate=0.01", "--other_bits=8"]
     assert compress.main([*options, f"--out={run / 'small.tfprune'}"]) == 0
     out = capsys.readouterr().out
     assert "huffman bytes" in out and "fc1/kernel: values changed by at most" in out
@@ -62,11 +63,14 @@ def test_options(run, capsys):
 
 
 def test_bits():
-    assert compress.parse_bits(None) is None and compress.parse_bits("6") == 6
-    assert compress.parse_bits("conv=8, fc=5") == {"conv": 8, "fc": 5}
+    assert parse_bits("6", "--bits") == 6
+    assert parse_bits("conv=8, fc=5", "--bits") == {"conv": 8, "fc": 5}
     for text in ("", "conv", "conv=x", "conv=8,5"):
         with pytest.raises(UsageError, match="--bits must be a number such as 6"):
-            compress.parse_bits(text)
+            parse_bits(text, "--bits")
+    for text in ("0", "fc=13"):
+        with pytest.raises(UsageError, match=f"--b must be whole .* 1 to 12. Received: '{text}'"):
+            parse_bits(text, "--b")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +79,9 @@ def test_bits():
         (compress, [], 2, "required: RUN_DIR"),
         (compress, ["{run}", "--coder=zip"], 2, "one of huffman, context. Received: 'zip'"),
         (compress, ["{run}", "--bits=x"], 2, "Received: 'x'"),
-        (compress, ["{run}", "--bits=99"], 2, "from 1 to 12. Received: 99"),
+        (compress, ["{run}", "--bits=99"], 2, "from 1 to 12. Received: '99'"),
+        (compress, ["{run}", "--other_bits=4"], 2, "one of 32, 16, 8. Received: 4"),
+        (compress, ["{run}", "--bits=2", "--rate=-1"], 2, "a number from 0. Received: -1.0"),
         (compress, ["{run}/nothing"], 1, "there is no model"),
         (compress, ["{run}/text.keras"], 1, "is no .keras file"),
         (decompress, [], 2, "required: FILE.tfprune"),

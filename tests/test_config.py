@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfprune.config import Config
@@ -30,6 +30,7 @@ def test_every_kind_of_flag_is_parsed():
     flip=st.booleans(),
     exclude=st.lists(st.sampled_from(["conv1", "fc*", "a/b"]), max_size=3),
 )
+@settings(deadline=None)
 def test_the_saved_flagfile_gives_the_same_config(
     tmp_path_factory, seed, rate, boundaries, flip, exclude
 ):
@@ -60,7 +61,7 @@ BAD = {
     "--sparsty=0.5": "Did you mean: sparsity",
     "--model=lenet6": "--model must be one of lenet5, .*alexnet.* received 'lenet6'",
     "--allocation=best": "--allocation must be one of uniform, erk, .*, lamp, sensitivity",
-    "--criterion=taste": "--criterion must be one of magnitude, random, snip, synflow",
+    "--criterion=taste": "--criterion must be one of magnitude, rate, random, snip, synflow",
     "--optimizer=lion": "--optimizer must be one of adam, sgd",
     "--normalization=batch": "--normalization must be one of unit, standardize, none",
     "--batch_size=0": r"--batch_size must be in \[1, inf\]; received 0",
@@ -96,6 +97,18 @@ BAD = {
     "--criterion=snip --allocation=sensitivity": "criterion without gradients; .*=snip",
     "--criterion_images=9": "needs a criterion of the loss: snip; received --criterion=magnitude",
     "--criterion_images=0 --criterion=snip": r"--criterion_images must be in \[1, inf\]",
+    "--share_bits=x": "--share_bits must be a number such as 6, .* Received: 'x'",
+    "--share_bits=conv=8,5": "--share_bits must be a number .* Received: 'conv=8,5'",
+    "--share_bits=fc=13": "--share_bits must be whole numbers from 1 to 12. Received: 'fc=13'",
+    "--share_epochs=3": "--share_epochs needs --share_bits; received 3",
+    "--share_rate=0.1": "--share_rate needs --share_bits; received 0.1",
+    "--share_bits=5 --share_rate=-1": r"--share_rate must be in \[0, inf\]",
+    "--share_bits=5 --share_lr_boundaries=3,2": "--share_lr_boundaries must ascend; received 3,2",
+    "--share_bits=5 --share_initialisation=best": "one of linear, density, random",
+    "--coder=zip --code": "--coder must be one of context, huffman; received 'zip'",
+    "--coder=huffman": "--coder needs --code; received huffman",
+    "--other_bits=12 --code": "--other_bits must be one of 32, 16, 8; received 12",
+    "--other_bits=8": "--other_bits needs --code; received 8",
     "--dropout=0.2": "--dropout does not go with --model=lenet5",
     "--conv1_stride=2": "--conv1_stride does not go with --model=lenet5",
     "--schedule=slowly": "--schedule must be one of one_shot, iterative, gradual",
@@ -168,4 +181,4 @@ def test_only_flags_off_their_defaults_shape_a_stage():
 
 def test_every_flag_shapes_a_stage_that_is_known():
     stages = {field.metadata["shapes"] for field in FIELDS.values()}
-    assert stages == {"run", "data", "dense", "prune", "retrain"}
+    assert stages == {"run", "data", "dense", "prune", "retrain", "share", "code"}

@@ -10,6 +10,7 @@ from tfprune.models import NETWORK_NAMES, NETWORKS
 from tfprune.pruning.criteria import CRITERIA
 from tfprune.pruning.curves import check_ladder
 from tfprune.pruning.granularity import parse_granularity
+from tfprune.share_bits import OTHER_BITS
 
 if TYPE_CHECKING:
     from tfprune.config import Config
@@ -103,6 +104,29 @@ def check_target(config: Config) -> None:
             + ", ".join(name for name, known in CRITERIA.items() if known.gradient == "loss")
             + f"; received --criterion={config.criterion}"
         )
+
+
+def check_sharing(config: Config) -> None:
+    """Refuses bits that are none, and how to share weights, or code, where that is not done."""
+    if config.share_bits:
+        config.bits_by_layer()
+    for name in ("initialisation", "rate", "epochs", "learning_rate", "lr_boundaries"):
+        if _given(config, f"share_{name}") and not config.share_bits:
+            raise UsageError(
+                f"--share_{name} needs --share_bits; received {_shown(config, f'share_{name}')}"
+            )
+    if list(config.share_lr_boundaries) != sorted(set(config.share_lr_boundaries)):
+        raise UsageError(
+            f"--share_lr_boundaries must ascend; received {_shown(config, 'share_lr_boundaries')}"
+        )
+    if config.other_bits not in OTHER_BITS:
+        raise UsageError(
+            f"--other_bits must be one of {', '.join(map(str, OTHER_BITS))}; "
+            f"received {config.other_bits}"
+        )
+    for name in ("coder", "other_bits"):
+        if _given(config, name) and not config.code:
+            raise UsageError(f"--{name} needs --code; received {_shown(config, name)}")
 
 
 def check_sensitivity(config: Config) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfprune.command import ArgumentParser, exit_status_of
-from tfprune.errors import TfpruneError, UsageError
+from tfprune.errors import TfpruneError
 from tfprune.keras_line import choose_keras, keras_line_of
 from tfprune.quiet import quiet
+from tfprune.share_bits import parse_bits
 
 _ARTIFACT = "model.tfprune"
 _PRUNED = "pruned.keras"
@@ -40,7 +41,16 @@ def _parser() -> ArgumentParser:
         "(conv=8,fc=5)",
     )
     parser.add_argument(
-        "--half", action="store_true", help="store biases and batch norms as float16"
+        "--rate",
+        type=float,
+        default=0.0,
+        help="share weights with a price on bits: 0 (default) none, 0.01 or so costs little",
+    )
+    parser.add_argument(
+        "--other_bits",
+        type=int,
+        default=32,
+        help="of biases and batch norms: 32 (default, exact), 16 or 8",
     )
     return parser
 
@@ -54,33 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_status_of(lambda: _main(arguments))
 
 
-def parse_bits(text: str | None) -> int | dict[str, int] | None:
-    """What `--bits` says: "6" -> 6, "conv=8,fc=5" -> {"conv": 8, "fc": 5}, None -> None.
-
-    Raises:
-        UsageError: neither of these forms.
-    """
-    if text is None:
-        return None
-    try:
-        if "=" not in text:
-            return int(text)
-        pairs = [item.rsplit("=", 1) for item in text.split(",")]
-        return {name.strip(): int(bits) for name, bits in pairs}
-    except ValueError:
-        raise UsageError(
-            "--bits must be a number such as 6, or numbers by kind or layer such as conv=8,fc=5. "
-            f"Received: {text!r}"
-        ) from None
-
-
 def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
-    bits = parse_bits(options.bits)
+    bits = None if options.bits is None else parse_bits(options.bits, "--bits")
     # Only now: --help and wrong usage are not to wait for the libraries below.
     from tfprune.compression.coders import coder_named
+    from tfprune.compression.plain import check_other_bits
 
     coder_named(options.coder)
+    check_other_bits(options.other_bits)
     source = Path(options.model)
     out = source.with_suffix(".tfprune")
     if source.is_dir():
@@ -99,8 +91,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         from tfprune.pruning.pruner import load_model, strip
 
         original = strip(load_model(source, compile=False))
-    model = original if bits is None else share_weights(original, bits)
-    report = save_compressed(model, out, coder=options.coder, half=options.half)
+    model = original if bits is None else share_weights(original, bits, rate=options.rate)
+    report = save_compressed(model, out, coder=options.coder, other_bits=options.other_bits)
     with quiet():
         loaded = named_weights(load_compressed(out))
     print(f"{out}: {report.file_bytes:,} bytes\n\n{report}\n")
@@ -114,7 +106,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     print(f"loaded again: {equal} of {len(before)} variables are equal to those of {source}")
     for name, change in changed.items():
         print(f"  {name}: values changed by at most {change:.3g}")
-    if changed and bits is None and not options.half:
+    if changed and bits is None and options.other_bits == 32:
         raise TfpruneError(f"{str(out)!r} does not hold the weights of {str(source)!r}")
     return 0
 

@@ -16,6 +16,7 @@ from tfprune.combinations import (
     check_rewind,
     check_schedule,
     check_sensitivity,
+    check_sharing,
     check_target,
 )
 from tfprune.errors import UsageError
@@ -25,6 +26,7 @@ from tfprune.pruning.allocation import ALLOCATIONS
 from tfprune.pruning.criteria import CRITERIA
 from tfprune.pruning.curves import LADDER
 from tfprune.pruning.granularity import parse_granularity
+from tfprune.share_bits import parse_bits
 
 OPTIMIZERS = ("adam", "sgd")
 NORMALIZATIONS = ("unit", "standardize", "none")
@@ -182,7 +184,8 @@ class Config:
     )
     criterion: str = flag(
         "magnitude",
-        "What scores a weight: magnitude, random (a control), snip (gradient x weight on "
+        "What scores a weight: magnitude, rate (magnitude for the bits of its place, with "
+        "--schedule=gradual or iterative), random (a control), snip (gradient x weight on "
         "--criterion_images), synflow (flow through the network, without data).",
         "prune",
         choices=tuple(CRITERIA),
@@ -266,9 +269,47 @@ class Config:
         True, "Train the control too: the unpruned baseline, same extra epochs.", "run"
     )
 
+    # -- weight sharing ----------------------------------------------------------------------
+    share_bits: tuple[str, ...] = flag(
+        (),
+        "Share weights after retraining: bits of a codebook index, 1 to 12, for all layers (6), or "
+        "by kind or layer (conv=8,fc=5); empty: no sharing.",
+        "share",
+    )
+    share_initialisation: str = flag(
+        "linear", "How k-means starts.", "share", choices=("linear", "density", "random")
+    )
+    share_rate: float = flag(
+        0.0,
+        "Price of a coded bit when weights are given to centroids, in mean squared weights: 0 "
+        "(none) takes the nearest, 0.01 or so the cheaper of near ones.",
+        "share",
+        low=0,
+    )
+    share_epochs: int = flag(
+        5, "Epochs that centroids, biases and batch norms are trained for.", "share", low=0
+    )
+    share_learning_rate: float = flag(1e-4, "First learning rate of centroids.", "share", low=0)
+    share_lr_boundaries: tuple[int, ...] = flag(
+        (), "Epochs at which it falls by --retrain_lr_decay_rate.", "share", low=1
+    )
+
     # -- export ----------------------------------------------------------------------------
     export: bool = flag(True, "Write and prove .keras and .tflite files of the result.", "run")
-    code: bool = flag(False, "Write and prove model.tfprune, the result coded to the bit.", "run")
+    code: bool = flag(False, "Write and prove model.tfprune, the result in one small file.", "run")
+    coder: str = flag(
+        "context",
+        "What model.tfprune is coded with: context, or huffman as in Deep Compression.",
+        "code",
+        choices=("context", "huffman"),
+    )
+    other_bits: int = flag(
+        32,
+        "Bits of what model.tfprune does not code (biases, batch norms): 32 (exact), 16 or 8.",
+        "code",
+        low=8,
+        high=32,
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -280,6 +321,7 @@ class Config:
         check_schedule(self)
         check_rewind(self)
         check_model(self)
+        check_sharing(self)
 
     @property
     def ramp_epochs(self) -> float:
@@ -343,6 +385,10 @@ class Config:
                     f"received {item!r}"
                 ) from None
         return result
+
+    def bits_by_layer(self) -> int | dict[str, int]:
+        """`share_bits` as `share_weights` takes them; only where there are some."""
+        return parse_bits(text_of(self.share_bits), "--share_bits")
 
     def shaping(self, *stages: str) -> dict[str, Any]:
         """The flags that shape the given stages and are not at their defaults, by name.

@@ -1,6 +1,7 @@
 """The story of one experiment, in stages.
 
-    dense training -> control -> prune, first test -> retrain -> export, code -> summary
+    dense training -> control -> prune, first test -> retrain -> share weights -> export, code
+        -> summary
 
 Each stage leaves its result in a folder and is skipped when it stands (see `run_dir`), so
 that the same command resumes an interrupted run. The dense baseline and the control are
@@ -25,6 +26,7 @@ from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit, require_ok
 from tfprune.export.files import code_file, export_files
 from tfprune.figures import layer_figures, round_figures, training_figures
+from tfprune.flag_field import text_of
 from tfprune.logs import log_to
 from tfprune.machine import machine, versions
 from tfprune.pruning.curves import Proposal
@@ -34,7 +36,7 @@ from tfprune.pruning.pruner import prune
 from tfprune.reporting.console import console_row
 from tfprune.reporting.summary import empty_summary, read_summary, write_summary
 from tfprune.rounds import Round, prune_flags, rounds_of
-from tfprune.run_dir import RunDir
+from tfprune.run_dir import RunDir, fingerprint
 from tfprune.scan import report_scan, scan
 from tfprune.setting import Setting, configure_tensorflow
 from tfprune.stages import (
@@ -44,6 +46,7 @@ from tfprune.stages import (
     retrain_gradually,
     retrain_round,
     rewound,
+    share_round,
     train_control,
 )
 from tfprune.training.interrupt import InterruptedRunError
@@ -143,6 +146,8 @@ class Experiment:
                 model = self.setting.new_model()
                 model.set_weights(dense_weights)
             self.summary |= layer_figures(model)
+            if self.config.share_bits:
+                self.share(model)
             if self.config.export or self.config.code:
                 self.export(model)
         except (InterruptedRunError, KeyboardInterrupt):
@@ -166,6 +171,8 @@ class Experiment:
             self.folder.begin("retrain", setting.retrain_flags, last.retrain_mark)
         else:
             self.folder.begin("dense", setting.dense_flags, setting.dense_mark)
+        if config.share_bits:
+            self.folder.begin("share", setting.share_flags, self._share_mark)
         write_text(self.folder.flags, config.to_flagfile())
         self.summary |= self._recipe()
         self._write("running")
@@ -273,6 +280,30 @@ class Experiment:
         found = scan(self.setting, self.baseline, dense)
         return report_scan(self.setting, self.folder, found, dense, [target])[0]
 
+    @property
+    def _share_mark(self) -> str:
+        """Fingerprint of the network whose weights are shared."""
+        setting = self.setting
+        pruned = self.config.sparsity > 0
+        before = rounds_of(setting)[-1].retrain_mark if pruned else setting.dense_mark
+        return fingerprint(setting.share_flags, before)
+
+    def share(self, model: Any) -> None:
+        """Shares weights and trains their centroids; the model changes in place."""
+        setting = self.setting
+        _LOG.info("share weights: bits %s", text_of(self.config.share_bits))
+        first, history = share_round(setting, self.folder, self._share_mark, model)
+        last = history[-1] if history else first
+        self.summary["share_first_accuracy"] = first["test_accuracy"]
+        self.summary["shared_accuracy"] = last["test_accuracy"]
+        self.summary["share_history"] = history
+        if setting.judged_by == "validation_accuracy":
+            self.summary["validation_accuracy"] = last["validation_accuracy"]
+        _LOG.info("shared: %s %.4f", setting.judged_by, last[setting.judged_by])
+        if self.config.sparsity:
+            self._audit("shared", "prune", model)
+        self._write("running")
+
     def export(self, model: Any) -> None:
         """Writes every kind of file and proves each: loaded, run, compared, zeros counted."""
         setting, config = self.setting, self.config
@@ -287,7 +318,15 @@ class Experiment:
             exports, audits = export_files(model, inputs, split.labels, self.folder, masks, network)
         if config.code:
             _LOG.info("stage code")
-            figures, verdict = code_file(model, inputs, split.labels, self.folder, masks)
+            figures, verdict = code_file(
+                model,
+                inputs,
+                split.labels,
+                self.folder,
+                masks,
+                coder=config.coder,
+                other_bits=config.other_bits,
+            )
             exports, audits = exports | figures, audits | verdict
         self.summary["exports"] = exports
         self.summary["audit"] = (self.summary["audit"] or {}) | audits

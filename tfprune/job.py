@@ -64,7 +64,7 @@ class Job:
             held = parse([f"--flagfile={self.folder.flags}"])
         except TfpruneError:
             return False
-        stages = ("data", "dense", "prune", "retrain")
+        stages = ("data", "dense", "prune", "retrain", "share", "code")
         return (
             summary["status"] == COMPLETE
             and all(verdict == "ok" for verdict in (summary["audit"] or {}).values())

@@ -181,6 +181,29 @@ class Setting:
         draws = "retrain" if number == 1 else f"retrain-round{number}"
         return self._plan("retrain", draws, epochs, flags["retrain_batch_size"], rate)
 
+    @functools.cached_property
+    def share_flags(self) -> dict[str, Any]:
+        """The flags that shape how weights are shared, and their centroids trained."""
+        config = self.config
+        flags = config.shaping("share")
+        flags["retrain_batch_size"] = self.retrain_flags["retrain_batch_size"]
+        flags["retrain_lr_decay_rate"] = config.retrain_lr_decay_rate
+        return flags
+
+    def share_plan(self) -> Plan:
+        """How centroids are trained: as in retraining, but at their own rate, and not decayed."""
+        config, flags = self.config, self.share_flags
+        rate = PiecewiseConstant(
+            config.share_learning_rate,
+            config.retrain_lr_decay_rate,
+            0,
+            config.share_lr_boundaries,
+            0.0,
+        )
+        batch_size = flags["retrain_batch_size"]
+        plan = self._plan("share", "share", config.share_epochs, batch_size, rate)
+        return dataclasses.replace(plan, weight_decay=0.0)
+
     def _plan(
         self, stage: str, draws: str, epochs: int, batch_size: int, rate: PiecewiseConstant
     ) -> Plan:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.baseline import rewind_weights
+from tfprune.compression.sharing import share_kernels
 from tfprune.config import Config
 from tfprune.figures import sparsity_of
 from tfprune.pruning.criteria import CRITERIA
@@ -180,6 +181,31 @@ def retrain_gradually(
         before_step=before_step,
     )
     return model, history
+
+
+def share_round(
+    setting: Setting, folder: RunDir, mark: str, model: Any
+) -> tuple[dict[str, Any], History]:
+    """Shares the weights of a retrained model, in place, and trains its centroids.
+
+    Sharing is a function of the weights and the flags, so that a run that resumes finds the
+    same centroids and members.
+
+    Returns:
+        The accuracies right after sharing, and the history.
+    """
+    config = setting.config
+    members = share_kernels(
+        model,
+        config.bits_by_layer(),
+        initialisation=config.share_initialisation,
+        rate=config.share_rate,
+        seed=config.seed,
+    )
+    first = setting.evaluator(model)()
+    flags, plan = setting.share_flags, setting.share_plan()
+    history = train_stage(setting, folder, "share", flags, mark, model, plan, members=members)
+    return first, history
 
 
 def joined(first: History, then: History) -> History:

@@ -4,7 +4,8 @@ The files were written once, when format 1 was made, by
 
     pack(golden(), coder, {name: coder.encode(...) for the coded variables})
 
-with each coder. They are never written again: whatever tfprune becomes, it reads them.
+with each coder; those of format 2, `<coder>-2.tfprune`, with `other_bits=8`. They are never
+written again: whatever tfprune becomes, it reads them.
 """
 
 import numpy as np

@@ -10,6 +10,7 @@ from tfprune.backend import IS_TF_KERAS, keras
 from tfprune.compression.architecture import architecture_of, build_architecture
 from tfprune.compression.artifact import load_compressed, save_compressed
 from tfprune.compression.container import read
+from tfprune.compression.plain import rounded
 from tfprune.compression.sharing import share_weights
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.export.stored import named_weights
@@ -111,18 +112,22 @@ def test_shared_weights_are_stored_as_a_codebook(pruned, tmp_path):
 DEPTHWISE = "depthwise_kernel" if IS_TF_KERAS else "kernel"
 
 
-def test_half_rounds_all_but_the_kernels(pruned, tmp_path):
-    save_compressed(pruned, tmp_path / "full.tfprune")
-    save_compressed(pruned, tmp_path / "half.tfprune", half=True)
-    found, expected = (
-        named_weights(load_compressed(tmp_path / "half.tfprune")),
-        named_weights(pruned),
-    )
-    for name, array in expected.items():
-        kernel = name.endswith("kernel")
-        assert np.array_equal(found[name], array if kernel else array.astype(np.float16))
-    sizes = [(tmp_path / f"{name}.tfprune").stat().st_size for name in ("half", "full")]
-    assert sizes[0] < sizes[1]
+def test_other_bits_round_all_but_the_kernels(pruned, tmp_path):
+    expected = named_weights(pruned)
+    sizes = []
+    for bits in (32, 16, 8):
+        path = tmp_path / f"{bits}.tfprune"
+        sizes.append(save_compressed(pruned, path, other_bits=bits).file_bytes)
+        found = named_weights(load_compressed(path))
+        for name, array in expected.items():
+            kept = name.endswith("kernel") or bits == 32
+            assert np.array_equal(found[name], array if kept else rounded(name, array, bits))
+        variance = expected["bn1/moving_variance"]
+        np.testing.assert_allclose(found["bn1/moving_variance"], variance, rtol=5e-4)
+    assert sizes == sorted(sizes, reverse=True)
+    with pytest.raises(UsageError, match=r"other_bits must be one of 32, 16, 8. Received: 4"):
+        save_compressed(pruned, tmp_path / "no.tfprune", other_bits=4)
+    assert not (tmp_path / "no.tfprune").exists()
 
 
 def test_a_zero_of_either_sign_is_a_removed_weight(tmp_path):

@@ -147,3 +147,49 @@ def test_unknown_initialisation_and_foreign_gradients_are_refused():
         centroid_gradients(np.ones(3), np.zeros(2, int), 1)
     with pytest.raises(UsageError, match=r"from 0 to 0. Received: 0 to 1"):
         centroid_gradients(np.ones(2), np.array([0, 1]), 1)
+
+
+def entropy_constrained(weights, centroids, prices):
+    """Costs (w - c)^2 + p of every weight and centroid."""
+    return (weights[:, None] - centroids[None, :]) ** 2 + prices[None, :]
+
+
+@pytest.mark.parametrize("rate", [1e-3, 1e-2, 1e-1])
+@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+def test_with_a_rate_each_weight_has_the_cheapest_centroid(rate, initialisation):
+    weights = np.random.default_rng(0).normal(size=2000).astype(np.float32)
+    centroids, indices = share(weights, 5, rate=rate, initialisation=initialisation)
+    shares = np.bincount(indices) / len(weights)
+    assert len(shares) == len(centroids) and shares.all()
+    wide = weights.astype(np.float64)
+    prices = rate * np.mean(wide**2) * -np.log2(shares)
+    costs = entropy_constrained(wide, centroids.astype(np.float64), prices)
+    found = costs[np.arange(len(weights)), indices]
+    assert (found <= costs.min(axis=1) + 1e-6).all()
+    means = np.bincount(indices, weights=wide) / np.bincount(indices)
+    np.testing.assert_allclose(centroids, means, rtol=1e-5, atol=1e-6)
+
+
+def test_a_rate_saves_bits_at_the_price_of_distortion():
+    weights = np.random.default_rng(0).laplace(size=5000).astype(np.float32)
+    bits, errors = [], []
+    for rate in (0, 0.003, 0.01, 0.03):
+        centroids, indices = share(weights, 6, rate=rate)
+        shares = np.bincount(indices) / len(weights)
+        bits.append(-np.sum(shares * np.log2(shares)))
+        errors.append(np.mean((weights - centroids[indices]) ** 2))
+    assert bits == sorted(bits, reverse=True) and errors == sorted(errors)
+
+
+def test_a_rate_by_hand():
+    # The mean square is 8.4, a bit costs 84: the 4 goes with the 3s, and then they are the most.
+    weights = np.array([2, 3, 2, 3, 4], np.float32)
+    assert share(weights, 2)[0].tolist() == [2, 3, 4]
+    centroids, indices = share(weights, 2, rate=10.0)
+    assert centroids.tolist() == [np.float32(2.8)] and not indices.any()
+
+
+@pytest.mark.parametrize("rate", [-1, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused(rate):
+    with pytest.raises(UsageError, match="rate must be a number from 0"):
+        share(np.ones(3, np.float32), 2, rate=rate)

@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 from golden_content import golden
 
+from tfprune.compression import container
 from tfprune.compression.coders import CODERS
 from tfprune.compression.container import Content, keras_line_of, pack, read
+from tfprune.compression.plain import rounded
 from tfprune.compression.tensor import SparseTensor
 from tfprune.errors import TfpruneError, UsageError
 
 GOLDEN = Path(__file__).parent / "golden"
+#: Whoever changes the dictionary makes a new version of the format, with a file of its own.
+CRC = 776069523
+DICTIONARY = Path(container.__file__).with_name("manifest_dictionary.txt")
 BOTH = pytest.mark.parametrize("coder", CODERS.values(), ids=lambda coder: coder.name)
 
 
@@ -55,10 +60,16 @@ def join(header, sections):
     return file
 
 
+def manifest_of(sections):
+    """The manifest of a file of version 2, whose compressor has a preset dictionary."""
+    inflate = zlib.decompressobj(zdict=DICTIONARY.read_bytes())
+    return json.loads(inflate.decompress(sections[0][1]))
+
+
 def with_manifest(file, change):
     """The file with a changed manifest, checksums right."""
     header, sections = split(file)
-    manifest = json.loads(zlib.decompress(sections[0][1]))
+    manifest = manifest_of(sections)
     manifest = change(manifest) or manifest
     sections[0] = (1, zlib.compress(json.dumps(manifest).encode()))
     return join(header, sections)
@@ -72,26 +83,44 @@ def refused(tmp_path, file, message):
     assert "bad.tfprune" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def of_levels(last, levels):
+    """What int8 levels stand for where the largest magnitude is `last`: a step is a 127th."""
+    return np.array(levels, np.float32) * np.float32(np.float32(last) / np.float32(127))
+
+
 @BOTH
-def test_the_golden_file_decodes_to_the_same_bits(coder):
-    content, found = read(GOLDEN / f"{coder.name}.tfprune")
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_golden_file_decodes_to_the_same_bits(coder, version):
+    suffix = "" if version == 1 else f"-{version}"
+    path = GOLDEN / f"{coder.name}{suffix}.tfprune"
+    assert path.read_bytes()[8] == version
+    content, found = read(path)
     expected = golden()
     assert found is coder and content.keras_line == 3 and content.coded == expected.coded
     assert content.architecture == expected.architecture and content.keras_version == "3.15.0"
     assert list(content.arrays) == list(expected.arrays)
-    for name, array in expected.arrays.items():
+    arrays = dict(expected.arrays)
+    if version > 1:  # written with 8 bits for biases
+        arrays["conv1/bias"] = of_levels(5 / 3, [0, 25, 51, 76, 102, 127])
+        steps = [0, 7, 13, 20, 27, 33, 40, 47, 53, 60, 67, 74, 80, 87, 94, 100, 107, 114, 120, 127]
+        arrays["fc1/bias"] = of_levels(19 / 7, [-step for step in steps])
+    for name, array in arrays.items():
         assert content.arrays[name].dtype == array.dtype
         assert content.arrays[name].shape == array.shape
         assert content.arrays[name].tobytes() == array.tobytes(), name
+
+
+def test_the_dictionary_of_version_2_never_changes():
+    assert zlib.crc32(DICTIONARY.read_bytes()) == CRC
 
 
 @BOTH
 def test_the_bytes_are_as_documented(coder):
     file = packed(golden(), coder)
     header, sections = split(file)
-    assert header == b"\x93TFPRUNE" + bytes([1, 3, coder.number, 0]) + struct.pack("<I", 4)
+    assert header == b"\x93TFPRUNE" + bytes([2, 3, coder.number, 0]) + struct.pack("<I", 4)
     assert [kind for kind, _ in sections] == [1, 2, 2, 3]
-    manifest = json.loads(zlib.decompress(sections[0][1]))
+    manifest = manifest_of(sections)
     assert manifest["variables"][0] == ["conv1/kernel", [3, 3, 2, 6], "float32", "coded"]
     assert manifest["variables"][1] == ["conv1/bias", [6], "float32", "float32"]
     assert sections[3][1][:8] == np.array([0, 1 / 3], "<f4").tobytes()
@@ -109,13 +138,13 @@ def test_every_type_of_variable_comes_back(tmp_path):
         "a/empty": np.zeros((0, 3), np.float32),
     }
     content = Content(2, "2.21.0", {}, arrays, frozenset())
-    for half in (False, True):
+    for bits in (32, 16, 8):
         path = tmp_path / "x.tfprune"
-        path.write_bytes(packed(content, CODERS["context"], half=half))
+        path.write_bytes(packed(content, CODERS["context"], other_bits=bits))
         held, _ = read(path)
         assert keras_line_of(path) == held.keras_line == 2
         for name, array in arrays.items():
-            stored = array.astype(np.float16) if half and array.dtype == np.float32 else array
+            stored = rounded(name, array, bits)
             assert held.arrays[name].dtype == array.dtype
             assert held.arrays[name].tobytes() == stored.astype(array.dtype).tobytes()
 
@@ -127,7 +156,7 @@ def test_what_cannot_be_stored_is_refused():
     with pytest.raises(UsageError, match=r"'a/b' is of a type .* Received: complex64"):
         packed(content(np.zeros(2, np.complex64)), CODERS["context"])
     with pytest.raises(UsageError, match=r"'a/b' does not fit into float16.* Received: 70000"):
-        packed(content(np.array([1, 7e4], np.float32)), CODERS["context"], half=True)
+        packed(content(np.array([1, 7e4], np.float32)), CODERS["context"], other_bits=16)
 
 
 @BOTH
@@ -247,7 +276,7 @@ def test_other_files_versions_and_coders_are_refused(tmp_path):
     def headed(at, value):
         return join(header[:at] + bytes([value]) + header[at + 1 :], sections)
 
-    refused(tmp_path, headed(8, 2), "version 2; this tfprune reads 1")
+    refused(tmp_path, headed(8, 3), "version 3; this tfprune reads 1, 2")
     refused(tmp_path, headed(9, 4), "names coder 2 and Keras 4")
     refused(tmp_path, headed(10, 9), "names coder 9 and Keras 3")
     refused(tmp_path, b"PK\3\4 a zip archive", "is no .tfprune file")

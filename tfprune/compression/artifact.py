@@ -18,6 +18,7 @@ from tfprune.backend import IS_TF_KERAS
 from tfprune.compression.architecture import architecture_of, build_architecture
 from tfprune.compression.coders import CODERS, coder_named
 from tfprune.compression.container import Content, pack, read
+from tfprune.compression.plain import check_other_bits, rounded
 from tfprune.compression.sharing import share_weights
 from tfprune.compression.stages import CompressionReport, report_of
 from tfprune.compression.tensor import SparseTensor
@@ -36,7 +37,7 @@ def save_compressed(
     *,
     coder: str = "context",
     share_bits: int | Mapping[str, int] | None = None,
-    half: bool = False,
+    other_bits: int = 32,
 ) -> CompressionReport:
     """Writes a model as a `.tfprune` file, read back before it is reported.
 
@@ -50,7 +51,8 @@ def save_compressed(
         path: where the file goes.
         coder: "context" (range coder with contexts) or "huffman" (as in Deep Compression).
         share_bits: None, or share the weights first, as `share_weights` does with these bits.
-        half: store the other variables (biases, batch norms) as float16, rounded.
+        other_bits: of the other float32 variables (biases, batch norms): 32, exact; 16,
+            float16; 8, a step a variable, but float16 for one that is positive throughout.
 
     Returns:
         Bytes stage by stage.
@@ -60,6 +62,7 @@ def save_compressed(
         TfpruneError: the file cannot be written.
     """
     coder_named(coder)  # refused before anything is done
+    check_other_bits(other_bits)
     check_model(model)
     if share_bits is not None:
         model = share_weights(model, share_bits)
@@ -75,10 +78,12 @@ def save_compressed(
         name: {key: each.encode(tensor) for key, tensor in tensors.items()}
         for name, each in CODERS.items()
     }
-    files = {name: pack(content, CODERS[name], codes[name], half=half) for name in CODERS}
+    files = {
+        name: pack(content, CODERS[name], codes[name], other_bits=other_bits) for name in CODERS
+    }
     with atomic_path(path) as temporary:
         temporary.write_bytes(files[coder])
-        _prove(content, temporary, half)
+        _prove(content, temporary, other_bits)
     others = sum(array.size for array in content.arrays.values())
     others -= sum(tensor.size for tensor in tensors.values())
     sizes = {name: len(file) for name, file in files.items()}
@@ -157,14 +162,13 @@ def _keras_version() -> str:
     return importlib.metadata.version("tf_keras" if IS_TF_KERAS else "keras")
 
 
-def _prove(content: Content, path: Path, half: bool) -> None:
+def _prove(content: Content, path: Path, other_bits: int) -> None:
     """Reads a file back and compares every bit."""
     held, _ = read(path)
     for name, array in content.arrays.items():
-        expected = array
         if name in content.coded:
             expected = np.where(array == 0, np.float32(0), array)
-        elif half and array.dtype == np.float32:
-            expected = array.astype(np.float16).astype(np.float32)
+        else:
+            expected = rounded(name, array, other_bits)
         if held.arrays[name].tobytes() != expected.tobytes():
             raise RuntimeError(f"{name} did not come back as it was written")

@@ -4,6 +4,10 @@ Deep Compression (Han et al. 2016, section 3): k-means over the kept weights of 
 minimises sum_i |w_i - c_a(i)|^2. On a line the clusters are intervals, so a Lloyd iteration
 over sorted weights is a binary search of the k - 1 midpoints and a difference of prefix
 sums: its cost does not grow with the number of weights beyond the logarithm.
+
+With a price on bits it minimises distortion and rate together (Chou, Lookabaugh and Gray
+1989, *Entropy-constrained vector quantization*): rare values are given up where the weights
+near them can do with a more common one.
 """
 
 from __future__ import annotations
@@ -11,25 +15,35 @@ from __future__ import annotations
 import numpy as np
 
 from tfprune.errors import UsageError
+from tfprune.share_bits import SHARE_BITS
 
 #: How k-means starts, the paper's best first (its section 3.2 and figure 4).
 INITIALISATIONS = ("linear", "density", "random")
-
-#: Bits of a codebook index.
-SHARE_BITS = range(1, 13)
 
 # A bound against cycling in the last digit; on real layers some tens to hundreds suffice.
 _MAX_ITERATIONS = 10_000
 
 
 def share(
-    weights: np.ndarray, bits: int, *, initialisation: str = "linear", seed: int = 0
+    weights: np.ndarray,
+    bits: int,
+    *,
+    initialisation: str = "linear",
+    rate: float = 0.0,
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One-dimensional k-means of kept weights with k <= 2^bits centroids.
 
     Lloyd's algorithm from the given start until no weight changes its cluster. A weight
     halfway between two centroids belongs to the lower one; clusters that are empty at the
     end are dropped. No more than 2^bits different weights are their own centroids, exactly.
+
+    With a `rate` r above 0 the clusters minimise
+
+        sum_i (w_i - c_a(i))^2 + r s^2 b_a(i),    b_k = -log2(n_k / n),
+
+    s^2 the mean of the squared weights, n_k the members of a cluster, so that b_k is what an
+    entropy coder takes for it in bits. Then few different weights can become fewer.
 
     Kept stays kept: no centroid is zero. Where the mean of a cluster is zero in float32 (its
     members lie on both sides), the member nearest zero takes its place, the positive one of
@@ -41,6 +55,7 @@ def share(
             connected layers.
         initialisation: "linear" (evenly from the smallest to the largest weight), "density"
             (evenly in the cumulative distribution), or "random" (weights drawn by `seed`).
+        rate: price of a bit, from 0; 0.01 or so costs little accuracy.
         seed: for "random".
 
     Returns:
@@ -48,7 +63,7 @@ def share(
         indices: (n,) int32 into the centroids.
 
     Raises:
-        UsageError: bits or initialisation out of range; a weight that is zero or not finite.
+        UsageError: an argument out of range; a weight that is zero or not finite.
     """
     if bits not in SHARE_BITS:
         raise UsageError(
@@ -60,6 +75,8 @@ def share(
             f"initialisation must be one of {', '.join(INITIALISATIONS)}. "
             f"Received: {initialisation!r}"
         )
+    if not 0 <= rate < np.inf:
+        raise UsageError(f"rate must be a number from 0. Received: {rate!r}")
     weights = np.asarray(weights, np.float32)
     if weights.ndim != 1 or not np.isfinite(weights).all() or not weights.all():
         raise UsageError(
@@ -72,10 +89,11 @@ def share(
         return np.zeros(0, np.float32), np.zeros(0, np.int32)
     ordered = np.sort(weights)
     different = ordered[np.flatnonzero(np.diff(ordered, prepend=np.float32(np.nan)) != 0)]
-    if len(different) <= 2**bits:
+    if len(different) <= 2**bits and not rate:
         return different, np.searchsorted(different, weights).astype(np.int32)
-    start = _start(ordered, different, 2**bits, initialisation, seed)
-    cuts, means = _lloyd(ordered.astype(np.float64), start)
+    count = min(2**bits, len(different))
+    start = _start(ordered, different, count, initialisation, seed)
+    cuts, means = _lloyd(ordered.astype(np.float64), start, rate)
     filled = np.diff(cuts) > 0
     centroids, merged = np.unique(
         _nonzero(means.astype(np.float32), cuts, ordered)[filled], return_inverse=True
@@ -129,22 +147,26 @@ def _start(
     return np.sort(drawn).astype(np.float64)
 
 
-def _lloyd(ordered: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _lloyd(
+    ordered: np.ndarray, centroids: np.ndarray, rate: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Iterates until the clusters stay.
 
     Args:
         ordered: (n,) float64 weights, ascending.
         centroids: (k,) float64, ascending.
+        rate: price of a bit in mean squared weights.
 
     Returns:
         cuts: (k + 1,), cluster j being ordered[cuts[j] : cuts[j + 1]].
         means: (k,) float64; that of an empty cluster is its last centroid.
     """
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    price = rate * float(np.mean(ordered**2)) if rate else 0.0
+    prices = np.zeros(len(centroids))  # of each centroid; at the start all cost the same
     cuts = np.zeros(len(centroids) + 1, np.int64)
     for _ in range(_MAX_ITERATIONS):
-        midpoints = (centroids[:-1] + centroids[1:]) / 2
-        inner = np.searchsorted(ordered, midpoints, side="right")
+        inner = np.searchsorted(ordered, _bounds(centroids, prices), side="right")
         new_cuts = np.concatenate([[0], inner, [len(ordered)]])
         if np.array_equal(new_cuts, cuts):
             break
@@ -155,7 +177,37 @@ def _lloyd(ordered: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.n
         first = ordered[np.minimum(cuts[:-1], len(ordered) - 1)]
         last = ordered[np.maximum(cuts[1:] - 1, 0)]
         centroids = np.where(sizes > 0, np.clip(centroids, first, last), centroids)
+        if rate:
+            prices = price * -np.log2(np.maximum(sizes, np.finfo(float).tiny) / len(ordered))
+            prices[sizes == 0] = np.inf
     return cuts, centroids
+
+
+def _bounds(centroids: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    """(k - 1,) ascending: the weights from each to the next are cheapest with centroid j + 1.
+
+    Without prices the midpoints. With prices p the cost (w - c)^2 + p of each centroid is a
+    line in w but for w^2; of the lines those on the lower envelope have weights.
+    """
+    if not prices.any():
+        return (centroids[:-1] + centroids[1:]) / 2
+    chosen: list[int] = []
+    begins: list[float] = []
+    for k in np.flatnonzero(np.isfinite(prices)).tolist():
+        begin = -np.inf
+        while chosen:
+            c, price = centroids[chosen[-1]], prices[chosen[-1]]
+            begin = (centroids[k] + c) / 2 + (prices[k] - price) / (2 * (centroids[k] - c))
+            if begin > begins[-1]:
+                break
+            chosen.pop()
+            begins.pop()
+            begin = -np.inf
+        chosen.append(k)
+        begins.append(begin)
+    # A centroid that is not chosen begins where the next chosen one does; after the last: never.
+    after = np.searchsorted(chosen, np.arange(1, len(centroids)))
+    return np.append(begins, np.inf)[after]
 
 
 def _nonzero(means: np.ndarray, cuts: np.ndarray, ordered: np.ndarray) -> np.ndarray:

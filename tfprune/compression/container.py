@@ -5,7 +5,7 @@ set in all bytes but the last.
 
     header, 20 bytes
         0   8 bytes   93 54 46 50 52 55 4E 45: byte 0x93, then "TFPRUNE"
-        8   1 byte    version of the format: 1
+        8   1 byte    version of the format: 2; files of version 1 are read, too
         9   1 byte    Keras line that wrote the model: 2 (tf_keras) or 3
         10  1 byte    coder of the tensors: 1 `huffman` (`paper`), 2 `context`
         11  1 byte    0
@@ -17,10 +17,11 @@ set in all bytes but the last.
         4 bytes   CRC-32 of the section's place (4 bytes, from 0), the kind, and the content
         content
 
-The first section is the manifest: JSON in zlib's format, an object with the keys
-`architecture` (the model's configuration as Keras serializes it), `keras` (version) and
-`variables`, a list of [name, shape, dtype, form]. The form is "coded", or the type under
-which the values are stored: that of the variable, or float16.
+The first section is the manifest: JSON in zlib's format (since version 2 with the preset
+dictionary of `manifest`), an object with the keys `architecture` (the model's configuration as
+Keras serializes it), `keras` (version) and `variables`, a list of [name, shape, dtype, form].
+The form is "coded", or how the values are stored: as the variable's type, or of float32
+variables float16 or, since version 2, int8 (see `plain`).
 
 Then comes a section for each coded variable, in the order of the manifest: number of bytes
 of code, the code as the coder's module describes it, zero bytes up to a 1024th of the number
@@ -28,13 +29,12 @@ of weights. So the arrays of a file take no more than 4 kilobytes for each of it
 a few times that while they are decoded); a larger claim is refused before it is allocated.
 
 The last section holds the values of all other variables, in the order of the manifest, each
-flattened with its last axis fastest.
+flattened with its last axis fastest, in their forms.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import struct
 import zlib
@@ -46,23 +46,20 @@ import numpy as np
 
 from tfprune.compression.byte_reader import ByteReader, number_bytes
 from tfprune.compression.coders import CODERS, Coder
+from tfprune.compression.manifest import CODED, pack_manifest, read_manifest
+from tfprune.compression.plain import DTYPES, form_of, pack_plain, read_plain
 from tfprune.compression.tensor import SparseTensor
 from tfprune.errors import TfpruneError, UsageError
 
 MAGIC = b"\x93TFPRUNE"
-VERSION = 1
+VERSION = 2
+#: Versions that are read.
+VERSIONS = (1, 2)
 KERAS_LINES = (2, 3)
-#: Types of variables that a file can hold.
-DTYPES = (
-    *("float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64"),
-    *("uint8", "uint16", "uint32", "uint64"),
-)
-_CODED = "coded"
 
 _HEADER = struct.Struct("<8sBBBBI")
 _MANIFEST, _TENSOR, _PLAIN = 1, 2, 3
 _WEIGHTS_PER_BYTE = 1024
-_LONGEST_MANIFEST = 1 << 23
 _LARGEST_FILE = 1 << 40
 
 
@@ -86,7 +83,7 @@ class Content:
 
 
 def pack(
-    content: Content, coder: Coder, tensors: Mapping[str, bytes], *, half: bool = False
+    content: Content, coder: Coder, tensors: Mapping[str, bytes], *, other_bits: int = 32
 ) -> bytes:
     """The bytes of a file.
 
@@ -94,10 +91,10 @@ def pack(
         content: what goes in.
         coder: which coder made the codes.
         tensors: name -> code of each coded variable.
-        half: store the other float32 variables as float16.
+        other_bits: 32, 16 or 8, of the other float32 variables.
 
     Raises:
-        UsageError: a variable of a type that files do not hold, or beyond float16 with `half`.
+        UsageError: a variable of a type that files do not hold, or beyond float16 with 16 bits.
     """
     variables, plain = [], []
     sections: list[tuple[int, bytes]] = []
@@ -108,21 +105,19 @@ def pack(
                 f"variable {name!r} is of a type that cannot be stored. Received: {dtype}. "
                 f"Possible: {', '.join(DTYPES)}"
             )
-        form = "float16" if half and dtype == "float32" else dtype
-        if name in content.coded:
-            form = _CODED
+        form = CODED if name in content.coded else form_of(array, other_bits)
+        if form == CODED:
             code = number_bytes(len(tensors[name])) + tensors[name]
             sections.append((_TENSOR, code.ljust(-(-array.size // _WEIGHTS_PER_BYTE), b"\0")))
         else:
-            plain.append(_stored(name, array, form).tobytes())
+            plain.append(pack_plain(name, array, form))
         variables.append([name, list(array.shape), dtype, form])
     manifest = {
         "architecture": content.architecture,
         "keras": content.keras_version,
         "variables": variables,
     }
-    text = json.dumps(manifest, separators=(",", ":")).encode()
-    sections.insert(0, (_MANIFEST, zlib.compress(text, 9)))
+    sections.insert(0, (_MANIFEST, pack_manifest(manifest)))
     sections.append((_PLAIN, b"".join(plain)))
     header = _HEADER.pack(MAGIC, VERSION, content.keras_line, coder.number, 0, len(sections))
     parts = [header, struct.pack("<I", zlib.crc32(header))]
@@ -139,24 +134,23 @@ def read(path: Path) -> tuple[Content, Coder]:
     """
     what = repr(str(path))
     with _open(path) as file:
-        keras_line, coder, count = _header(file, what)
+        version, keras_line, coder, count = _header(file, what)
         sections = _sections(file, count, what)
-        manifest = _manifest(ByteReader(_expect(sections, _MANIFEST, what), what))
+        manifest = read_manifest(ByteReader(_expect(sections, _MANIFEST, what), what), version)
         arrays: dict[str, np.ndarray] = {}
         for name, shape, _, form in manifest["variables"]:
             arrays[name] = np.zeros(0, np.float32)  # keeps the order
-            if form == _CODED:
+            if form == CODED:
                 body = ByteReader(_expect(sections, _TENSOR, what), f"{what} ({name})")
                 arrays[name] = _tensor(body, coder, tuple(shape)).to_array()
         body = ByteReader(_expect(sections, _PLAIN, what), what)
         for name, shape, dtype, form in manifest["variables"]:
-            if form != _CODED:
-                values = body.array(f"<{np.dtype(form).str[1:]}", math.prod(shape))
-                arrays[name] = values.astype(dtype).reshape(shape)
+            if form != CODED:
+                arrays[name] = read_plain(body, tuple(shape), dtype, form)
         body.end()
         if next(sections, None) is not None or file.read(1):
             raise TfpruneError(f"{what} is damaged: it goes on after its last section")
-    coded = frozenset(name for name, *_, form in manifest["variables"] if form == _CODED)
+    coded = frozenset(name for name, *_, form in manifest["variables"] if form == CODED)
     held = Content(keras_line, manifest["keras"], manifest["architecture"], arrays, coded)
     return held, coder
 
@@ -168,20 +162,7 @@ def keras_line_of(path: Path) -> int:
         TfpruneError: it is missing, or its header is none.
     """
     with _open(path) as file:
-        return _header(file, repr(str(path)))[0]
-
-
-def _stored(name: str, array: np.ndarray, form: str) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        stored = array.astype(f"<{np.dtype(form).str[1:]}")
-    if form == "float16" and array.dtype != np.float16:
-        lost = np.isinf(stored) & np.isfinite(array)
-        if lost.any():
-            raise UsageError(
-                f"variable {name!r} does not fit into float16, which ends at 65504. "
-                f"Received: {array[lost].flat[0]}"
-            )
-    return stored
+        return _header(file, repr(str(path)))[1]
 
 
 def _checksum(place: int, kind: int, body: bytes) -> bytes:
@@ -196,8 +177,8 @@ def _open(path: Path) -> BinaryIO:
         raise TfpruneError(f"cannot read {str(path)!r}: {error.strerror}") from error
 
 
-def _header(file: BinaryIO, what: str) -> tuple[int, Coder, int]:
-    """(Keras line, coder, number of sections)."""
+def _header(file: BinaryIO, what: str) -> tuple[int, int, Coder, int]:
+    """(version, Keras line, coder, number of sections)."""
     header = file.read(_HEADER.size)
     checksum = file.read(4)
     if header[: len(MAGIC)] != MAGIC:
@@ -205,9 +186,10 @@ def _header(file: BinaryIO, what: str) -> tuple[int, Coder, int]:
     if len(checksum) < 4 or checksum != struct.pack("<I", zlib.crc32(header)):
         raise TfpruneError(f"{what} is damaged: its header is not what was written")
     _, version, keras_line, number, _, count = _HEADER.unpack(header)
-    if version != VERSION:
+    if version not in VERSIONS:
         raise TfpruneError(
-            f"{what} is a .tfprune file of version {version}; this tfprune reads {VERSION}"
+            f"{what} is a .tfprune file of version {version}; this tfprune reads "
+            f"{', '.join(map(str, VERSIONS))}"
         )
     coders = {coder.number: coder for coder in CODERS.values()}
     if number not in coders or keras_line not in KERAS_LINES:
@@ -215,7 +197,7 @@ def _header(file: BinaryIO, what: str) -> tuple[int, Coder, int]:
             f"{what} names coder {number} and Keras {keras_line}; this tfprune knows coders "
             f"{', '.join(map(str, coders))} and Keras {', '.join(map(str, KERAS_LINES))}"
         )
-    return keras_line, coders[number], count
+    return version, keras_line, coders[number], count
 
 
 def _sections(file: BinaryIO, count: int, what: str) -> Iterator[tuple[int, bytes]]:
@@ -257,36 +239,3 @@ def _tensor(body: ByteReader, coder: Coder, shape: tuple[int, ...]) -> SparseTen
     if body.take(body.left).strip(b"\0"):
         raise body.damaged("its padding is not zero")
     return coder.decode(code, shape)
-
-
-def _manifest(body: ByteReader) -> dict[str, Any]:
-    """The manifest, its form checked."""
-    inflate = zlib.decompressobj()
-    try:
-        text = inflate.decompress(body.take(body.left), _LONGEST_MANIFEST)
-        if not inflate.eof or inflate.unused_data:
-            raise body.damaged("its manifest is cut short, or longer than it may be")
-        manifest = json.loads(text)
-        variables = manifest["variables"]
-        names = [name for name, shape, dtype, form in variables]
-        fine = (
-            isinstance(manifest["architecture"], dict)
-            and isinstance(manifest["keras"], str)
-            and all(isinstance(name, str) for name in names)
-            and len(set(names)) == len(names)
-            and all(_is_variable(*variable[1:]) for variable in variables)
-        )
-    except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise body.damaged(f"its manifest is none ({error})") from error
-    if not fine:
-        raise body.damaged("its manifest is not as tfprune writes it")
-    return manifest
-
-
-def _is_variable(shape: Any, dtype: Any, form: Any) -> bool:
-    sizes = isinstance(shape, list) and all(
-        isinstance(size, int) and 0 <= size < 1 << 32 for size in shape
-    )
-    coded = form == _CODED and dtype == "float32"
-    half = form == "float16" and dtype == "float32"
-    return sizes and len(shape) <= 16 and dtype in DTYPES and (coded or half or form == dtype)

@@ -56,6 +56,17 @@ class CompressionReport:
     file_bytes: int
     layers: tuple[CodedLayer, ...]
 
+    @property
+    def stages(self) -> dict[str, int | None]:
+        """Bytes of the model by stage: dense, sparse, shared, huffman, context."""
+        return {
+            "dense": self.dense_bytes,
+            "sparse": self.sparse_bytes,
+            "shared": self.shared_bytes,
+            "huffman": self.huffman_bytes,
+            "context": self.context_bytes,
+        }
+
     def __str__(self) -> str:
         """A table of the stages, then one of the layers."""
         stages = [

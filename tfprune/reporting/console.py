@@ -24,6 +24,7 @@ _ACCURACIES = (
     ("first test", "first_test_accuracy", "pruned, before retraining"),
     ("first epoch", "first_epoch_accuracy", "after one epoch of retraining"),
     ("final", "final_accuracy", "after the last epoch: the headline"),
+    ("shared", "shared_accuracy", "weights shared, centroids trained: what the files hold"),
     ("best epoch", "best_accuracy", "chosen on the test set"),
 )
 

@@ -88,7 +88,8 @@ _CONTRACT = (
         "exports",
         "mappings",
         "by kind of file: bytes, zipped_bytes, accuracy, max_abs_difference (of the outputs, "
-        "from the Keras model's), latency_ms (one image), zeros (weights that are zero)",
+        "from the Keras model's), latency_ms (one image), zeros (weights that are zero); of "
+        "tfprune also stages (bytes by stage of compression)",
     ),
     Key("audit", "mapping", "by stage: ok, failed or unverified"),
     Key("versions", "mapping", "version by package"),
@@ -98,6 +99,9 @@ _CONTRACT = (
 )
 
 _ADDITIONAL = (
+    Key("share_first_accuracy", "fraction", "weights shared, before their centroids are trained"),
+    Key("shared_accuracy", "fraction", "weights shared and centroids trained: what files hold"),
+    Key("share_history", "history", "training of the centroids by epoch"),
     Key("control_history", "history", "retraining of the control by epoch"),
     Key(
         "protected_layers",

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,12 +61,17 @@ def replicas_of(strategy: str) -> Iterator[Replicas]:
 
 
 def steps_of(
-    model: Any, plan: Plan, train: Split, normalization: Normalization, replicas: Replicas
+    model: Any,
+    plan: Plan,
+    train: Split,
+    normalization: Normalization,
+    replicas: Replicas,
+    members: Mapping[str, np.ndarray] | None = None,
 ) -> Steps:
     """The training steps of a model on whatever computes; arguments as those of `Steps`."""
     if isinstance(replicas, Workers):
-        return LeadingSteps(model, plan, train, normalization, replicas)
-    return Steps(model, plan, train, normalization, replicas)
+        return LeadingSteps(model, plan, train, normalization, replicas, members)
+    return Steps(model, plan, train, normalization, replicas, members)
 
 
 class LeadingSteps(Steps):
@@ -81,13 +86,15 @@ class LeadingSteps(Steps):
         train: Split,
         normalization: Normalization,
         replicas: Workers,
+        members: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """See `Steps`."""
         check_batch(plan.batch_size, len(train.images), replicas)
+        members = members or {}
         meta = {"network": model.to_json(), "plan": dataclasses.asdict(plan)}
-        replicas.tell("stage", meta)
+        replicas.tell("stage", meta | {"members": list(members)}, list(members.values()))
         with replicas.together():
-            super().__init__(model, plan, train, normalization, replicas)
+            super().__init__(model, plan, train, normalization, replicas, members)
 
     def begin(self, arrays: Sequence[np.ndarray] | None) -> None:
         """See `Steps`."""
@@ -153,7 +160,8 @@ def follow(setting: Setting) -> None:
                 model = keras.models.model_from_json(meta["network"])
                 plan = _plan_of(meta["plan"])
                 with workers.together():
-                    steps = Steps(model, plan, train, setting.normalization, workers)
+                    members = dict(zip(meta["members"], arrays, strict=True))
+                    steps = Steps(model, plan, train, setting.normalization, workers, members)
             elif kind == "run":
                 with workers.together():
                     order, rates = arrays

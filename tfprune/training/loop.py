@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class Trainer:
         show_progress: bool = True,
         replicas: Replicas = ONE_DEVICE,
         before_step: Callable[[int], int | None] | None = None,
+        members: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Prepares training; nothing is read or run yet.
 
@@ -65,11 +66,12 @@ class Trainer:
                 it wants to be called, or None for no more. The first call is before the step
                 at which training begins or resumes.
             replicas: what computes.
+            members: of centroids, which then train in the place of their kernels: see `Steps`.
 
         Raises:
             UsageError: a batch size that does not fit the training set or the replicas.
         """
-        self._training = steps_of(model, plan, train, normalization, replicas)
+        self._training = steps_of(model, plan, train, normalization, replicas, members)
         self._replicas = replicas
         self._plan = plan
         self._images = len(train.images)

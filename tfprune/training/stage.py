@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from tfprune.errors import TfpruneError
 from tfprune.run_dir import RunDir
@@ -28,6 +30,7 @@ def train_stage(
     *,
     after_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
     before_step: Callable[[int], int | None] | None = None,
+    members: Mapping[str, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains a model by a plan, or loads the result that stands.
 
@@ -43,6 +46,7 @@ def train_stage(
         plan: how to train it.
         after_epoch: is shown each new row of the history first, and may add to it.
         before_step: see `Trainer`.
+        members: see `Trainer`.
 
     Returns:
         The history, an entry an epoch.
@@ -65,6 +69,7 @@ def train_stage(
             show_progress=setting.config.progress,
             before_step=before_step,
             replicas=setting.replicas,
+            members=members,
         )
         board = None
         if setting.config.tensorboard:

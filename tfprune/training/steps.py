@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tfprune.backend import tf
 from tfprune.data import Split
 from tfprune.errors import UsageError
+from tfprune.training.centroids import Centroids
 from tfprune.training.distribution import Replicas
 from tfprune.training.inputs import Normalization
 from tfprune.training.objective import Objective
@@ -25,7 +26,8 @@ class Steps:
     it, whose variables the strategy has made: `pull` and `push` carry weights between them.
 
     Attributes:
-        variables: what a checkpoint holds: the weights in training, then the optimizer's.
+        variables: what a checkpoint holds: the weights in training, then the optimizer's, then
+            centroids.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Steps:
         train: Split,
         normalization: Normalization,
         replicas: Replicas,
+        members: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Makes the optimizer; the graph is traced by the first `run`.
 
@@ -44,6 +47,7 @@ class Steps:
             train: the training images.
             normalization: pixels to model inputs.
             replicas: what computes.
+            members: of the centroids of kernels that share weights, as `Centroids` takes them.
 
         Raises:
             UsageError: the batch is larger than the training set, or cannot be shared out.
@@ -56,8 +60,11 @@ class Steps:
         self._replicas = replicas
         self._twin = replicas.twin(model)
         with replicas.scope():
-            self._optimizer = make_optimizer(plan.optimizer, self._twin)
+            self._centroids = Centroids(self._twin, members or {})
+            trained = self._centroids.trained(self._twin.trainable_variables)
+            self._optimizer = make_optimizer(plan.optimizer, trained)
         self.variables = [*self._twin.weights, *optimizer_variables(self._optimizer)]
+        self.variables += self._centroids.variables
         self._graph: Callable | None = None
         self._images, self._labels = None, None
 
@@ -125,7 +132,7 @@ class Steps:
         key = stage_key(plan.seed, plan.draws)
         objective = Objective(model, plan.label_smoothing)
         states = random_states(model)
-        trained = list(model.trainable_variables)
+        trained, centroids = list(model.trainable_variables), self._centroids
         kernels = [variable for variable in trained if len(variable.shape) > 1]
 
         def step(
@@ -151,7 +158,9 @@ class Steps:
             if plan.weight_decay:
                 for kernel in replicas.own(kernels):
                     kernel.assign_sub(rate * plan.weight_decay * kernel)
-            replicas.apply(optimizer, gradients, trained)
+            gradients = centroids.grouped(gradients, trained)
+            replicas.apply(optimizer, gradients, centroids.trained(trained))
+            centroids.spread(replicas)
             return loss, right
 
         @tf.function(

@@ -1,0 +1,95 @@
+"""Weight sharing as a stage of a run: shared, trained, coded, measured from the file; resumed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfprune.reporting.summary import read_summary
+
+ROOT = Path(__file__).parents[1]
+FLAGS = (
+    f"--flagfile={ROOT / 'configs/quickstart.cfg'}",
+    *("--epochs=2", "--lr_boundaries=", "--retrain_epochs=2", "--retrain_lr_boundaries="),
+    *("--noprogress", "--nocontrol", "--noexport", "--code", "--deterministic"),
+    *("--share_bits=conv=4,fc=3", "--share_epochs=2", "--share_lr_boundaries=1"),
+    *("--share_rate=0.01", "--other_bits=8"),
+)
+
+
+def run(folder, *flags):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    return subprocess.run(
+        [sys.executable, "-m", "tfprune.main", *flags],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run: (working directory, run folder, its output)."""
+    folder = tmp_path_factory.mktemp("shared")
+    result = run(folder, *FLAGS)
+    assert result.returncode == 0, result.stderr
+    return folder, folder / "runs" / "quickstart-seed0", result.stdout
+
+
+def test_the_summary_has_the_stage(finished):
+    summary = read_summary(finished[1] / "summary.json")
+    assert [row["epoch"] for row in summary["share_history"]] == [1, 2]
+    rates = [row["learning_rate"] for row in summary["share_history"]]
+    assert rates == pytest.approx([1e-4, 3e-5])
+    assert summary["shared_accuracy"] == summary["share_history"][-1]["test_accuracy"]
+    assert summary["share_first_accuracy"] > 0.5 and summary["shared_accuracy"] > 0.7
+    assert summary["audit"] == dict.fromkeys(("pruned", "retrained", "shared", "tfprune"), "ok")
+    coded = summary["exports"]["tfprune"]
+    assert coded["bytes"] == coded["stages"]["context"]
+    assert coded["bytes"] == (finished[1] / "model.tfprune").stat().st_size
+    stages = coded["stages"]
+    assert stages["context"] < stages["huffman"] < stages["shared"] < stages["sparse"]
+    assert coded["accuracy"] == pytest.approx(summary["shared_accuracy"], abs=0.02)
+    assert "shared" in finished[2]
+
+
+def test_the_file_holds_few_values_and_every_zero(finished):
+    from tfprune.compression.container import read
+    from tfprune.pruning.masks import load_masks
+
+    content, _ = read(finished[1] / "model.tfprune")
+    masks = load_masks(finished[1] / "masks.npz")
+    for name, most in {"conv1": 16, "conv2": 16, "fc1": 8, "fc2": 8, "fc3": 8}.items():
+        kernel = content.arrays[f"{name}/kernel"]
+        assert len(np.unique(kernel[kernel != 0])) <= most
+        if f"{name}/kernel" in masks:
+            assert np.array_equal(kernel != 0, masks[f"{name}/kernel"])
+
+
+def test_the_same_command_skips_it_and_other_bits_are_refused(finished):
+    folder, run_folder, _ = finished
+    before = (run_folder / "model.tfprune").read_bytes()
+    again = run(folder, *FLAGS)
+    assert again.returncode == 0, again.stderr
+    assert "share 1/2" not in again.stdout
+    assert (run_folder / "model.tfprune").read_bytes() == before
+    other = run(folder, *FLAGS, "--share_bits=5")
+    assert other.returncode == 2
+    assert "stage 'share' was made with other flags: --share_bits=5 (there: conv=4,fc=3)" in (
+        other.stderr
+    )
+
+
+def test_a_stage_that_was_begun_goes_on_to_the_same_bits(finished):
+    folder, run_folder, _ = finished
+    before = (run_folder / "model.tfprune").read_bytes()
+    (run_folder / "stages" / "share.json").unlink()
+    (run_folder / "stages" / "share.npz").unlink()
+    again = run(folder, *FLAGS)
+    assert again.returncode == 0, again.stderr
+    assert "share 2/2" in again.stdout and "retrain 1/2" not in again.stdout
+    assert (run_folder / "model.tfprune").read_bytes() == before

@@ -1,0 +1,199 @@
+"""Time and memory of coding large networks, and whether they grow with the weights alone.
+
+    python tools/benchmark_coding.py [--millions=1,4,16,33,64] [--rounds=3]
+
+Dense layers of 4096 outputs, 90% of the weights removed, the rest shared with 5 bits, in a file
+of the coder `context`. Each size is a process of its own, whose memory is counted from what it
+holds with its libraries loaded and, when encoding, beside the network itself. Writes
+`results/compression/scale.json` and `.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tfprune.atomic import write_text
+from tfprune.compression.codebook import share
+from tfprune.compression.coders import CODERS
+from tfprune.compression.container import Content, pack, read
+from tfprune.compression.tensor import SparseTensor
+from tfprune.machine import machine, versions
+
+ROOT = Path(__file__).resolve().parents[1]
+_COLUMNS = 4096
+_LAYERS = 4
+_DENSITY = 0.1
+_BITS = 5
+#: What is promised: seconds at 33 million weights, and memory in sizes of the decoded network.
+_BARS = {"encode_seconds": 30, "decode_seconds": 10, "encode_memory": 4, "decode_memory": 4}
+
+
+class Peak:
+    """The largest resident memory of this process within the block, beyond that before it."""
+
+    def __enter__(self) -> Peak:
+        self._before = self._largest = _resident()
+        self._running = True
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running = False
+        self._thread.join()
+        self.bytes = max(self._largest, _resident()) - self._before
+
+    def _watch(self) -> None:
+        while self._running:
+            self._largest = max(self._largest, _resident())
+            time.sleep(0.002)
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def layers(weights: int) -> dict[str, np.ndarray]:
+    """Dense layers of so many weights together, pruned and not shared yet."""
+    rng = np.random.default_rng(0)
+    rows = max(1, round(weights / _COLUMNS / _LAYERS))
+    arrays = {}
+    for number in range(_LAYERS):
+        array = np.zeros(rows * _COLUMNS, np.float32)
+        kept = np.flatnonzero(rng.random(array.size, dtype=np.float32) < _DENSITY)
+        values = rng.normal(size=len(kept)).astype(np.float32)
+        array[kept] = values + np.sign(values)  # a hole around zero, as magnitude leaves it
+        arrays[f"fc{number + 1}/kernel"] = array.reshape(rows, _COLUMNS)
+    return arrays
+
+
+def measure(millions: int) -> dict[str, float]:
+    """Seconds and memory of one size, in this process."""
+    arrays = layers(millions * 1_000_000)
+    decoded = sum(array.nbytes for array in arrays.values())
+    began = time.perf_counter()
+    for array in arrays.values():
+        kept = array != 0
+        centroids, indices = share(array[kept], _BITS)
+        array[kept] = centroids[indices]
+    share_seconds = time.perf_counter() - began
+    content = Content(3, "3", {}, arrays, frozenset(arrays))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.tfprune"
+        with Peak() as encoding:
+            began = time.perf_counter()
+            coder = CODERS["context"]
+            codes = {
+                name: coder.encode(SparseTensor.from_array(array)) for name, array in arrays.items()
+            }
+            path.write_bytes(pack(content, coder, codes))
+            encode_seconds = time.perf_counter() - began
+        del codes
+        with Peak() as decoding:
+            began = time.perf_counter()
+            held, _ = read(path)
+            decode_seconds = time.perf_counter() - began
+        equal = all(
+            held.arrays[name].tobytes() == array.tobytes() for name, array in arrays.items()
+        )
+        if not equal:
+            raise SystemExit("the file does not hold what was written")
+        return {
+            "weights": decoded // 4,
+            "file_bytes": path.stat().st_size,
+            "share_seconds": share_seconds,
+            "encode_seconds": encode_seconds,
+            "decode_seconds": decode_seconds,
+            # With the network itself, which is there before encoding begins.
+            "encode_memory": (encoding.bytes + decoded) / decoded,
+            "decode_memory": decoding.bytes / decoded,
+        }
+
+
+def table(record: dict) -> str:
+    """The record as Markdown."""
+    lines = [
+        "| weights | file | k-means | encode | decode | encode, ns a weight | decode, ns a weight "
+        "| peak memory: encode | decode |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in record["rows"]:
+        nanoseconds = [
+            1e9 * row[f"{what}_seconds"] / row["weights"] for what in ("encode", "decode")
+        ]
+        lines.append(
+            f"| {row['weights']:,} | {row['file_bytes'] / 1e6:.2f} MB "
+            f"| {row['share_seconds']:.2f} s | {row['encode_seconds']:.2f} s "
+            f"| {row['decode_seconds']:.2f} s | {nanoseconds[0]:.0f} | {nanoseconds[1]:.0f} "
+            f"| {row['encode_memory']:.2f} x | {row['decode_memory']:.2f} x |"
+        )
+    processor = record["machine"].get("processor")
+    lines += [
+        "",
+        f"90% of the weights removed, 5 bits, coder `context`; the median of {record['rounds']} "
+        "rounds, each in a process",
+        "of its own. Memory in sizes of the decoded network (4 bytes a weight), which is itself",
+        f"counted. {processor}, one thread.",
+        "Generated by `python tools/benchmark_coding.py`; not to be edited.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--millions", default="1,4,16,33,64", help="sizes, comma-separated")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "compression")
+    parser.add_argument("--table", action="store_true", help="measure nothing, write the table")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one)))
+        return 0
+    path = options.out / "scale.json"
+    if not options.table:
+        rows = []
+        for millions in map(int, options.millions.split(",")):
+            child = [sys.executable, __file__, f"--one={millions}"]
+            found = [
+                json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout)
+                for _ in range(options.rounds)
+            ]
+            rows.append({key: float(np.median([row[key] for row in found])) for key in found[0]})
+            rows[-1] |= {key: int(rows[-1][key]) for key in ("weights", "file_bytes")}
+            print(json.dumps(rows[-1]), flush=True)
+        record = {
+            "rounds": options.rounds,
+            "rows": rows,
+            "machine": machine(),
+            "versions": versions(),
+        }
+        write_text(path, json.dumps(record, indent=1) + "\n")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    write_text(options.out / "scale.md", table(record))
+    at_33 = [row for row in record["rows"] if row["weights"] > 32e6]
+    missed = [
+        f"{key} {row[key]:.2f} of {bar}"
+        for row in at_33[:1]
+        for key, bar in _BARS.items()
+        if row[key] >= bar
+    ]
+    print("at 33 million: " + (", ".join(missed) if missed else "all bars held"))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

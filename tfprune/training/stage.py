@@ -28,6 +28,7 @@ def train_stage(
     *,
     after_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
     before_step: Callable[[int], int | None] | None = None,
+    with_board: bool = True,
 ) -> list[dict[str, Any]]:
     """Trains a model by a plan, or loads the result that stands.
 
@@ -43,6 +44,7 @@ def train_stage(
         plan: how to train it.
         after_epoch: is shown each new row of the history first, and may add to it.
         before_step: see `Trainer`.
+        with_board: whether TensorBoard, if the run writes it, shows this stage.
 
     Returns:
         The history, an entry an epoch.
@@ -67,7 +69,7 @@ def train_stage(
             replicas=setting.replicas,
         )
         board = None
-        if setting.config.tensorboard:
+        if setting.config.tensorboard and with_board:
             texts = {"flags": setting.config.to_flagfile()}
             board = TensorBoard(folder.tensorboard / stage, model, texts)
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfprune.reporting.canvas import COLORS, INK, MARKERS, WIDTH, new_figure, png
-from tfprune.reporting.exports import file_label
+from tfprune.reporting.exports import file_label, with_ledger
 from tfprune.reporting.ledger import PARTS
 from tfprune.reporting.rows import ResultRow, Spread
-from tfprune.reporting.summary import COMPLETE
 
 #: Files drawn as marks, where a run has them; of the shrunk ones the same marks.
 _MARKED = ("tflite", "tflite_dynamic", "tflite_int8", "tflite_qat", "tflite_sparse", "tfprune")
@@ -21,10 +20,7 @@ def bytes_plot(rows: Sequence[ResultRow]) -> bytes | None:
     Of a run with a shrunk form the files of that are marked. `rows` are those of one network
     and data set. None when no finished row has a ledger.
     """
-    known = [
-        row for row in rows if row.status == COMPLETE and all(run["ledger"] for run in row.runs)
-    ]
-    known = [row for row in known if row.runs]
+    known = with_ledger(rows)
     if not known:
         return None
     figure, style = new_figure(WIDTH, 1.9 + 0.34 * len(known))

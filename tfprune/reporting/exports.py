@@ -7,10 +7,12 @@ others of the same run.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from tfprune.reporting.ledger import PARTS, times
 from tfprune.reporting.rows import ResultRow, Spread, Summary, final_accuracy, sections
+from tfprune.reporting.summary import COMPLETE
 from tfprune.reporting.tables import NONE, markdown_table, percent
 
 #: Words of a kind of file -> what tables call it.
@@ -56,13 +58,22 @@ def exports_markdown(rows: Sequence[ResultRow]) -> str | None:
     """The files of each run, and the parts of its ledger; None where no run has a ledger."""
     parts = []
     for (network, dataset), members in sections(rows).items():
-        known = [row for row in members if row.runs and all(run["ledger"] for run in row.runs)]
+        known = with_ledger(members)
         if known:
             parts += [f"### {network} on {dataset or 'its data'}", _files(known)]
             parts += ["Where the bytes are, without entropy coding:", _parts(known)]
             if any(run["shrunk"] for row in known for run in row.runs):
                 parts += ["What `shrink` takes out:", _shrunk(known)]
     return "\n\n".join([*parts, _LEGEND]) + "\n" if parts else None
+
+
+def with_ledger(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """The rows with those of their runs that have a ledger; rows without one are left out."""
+    known = [
+        dataclasses.replace(row, runs=tuple(run for run in row.runs if run["ledger"]))
+        for row in rows
+    ]
+    return [row for row in known if row.runs and row.status == COMPLETE]
 
 
 def _files(rows: Sequence[ResultRow]) -> str:

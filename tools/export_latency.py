@@ -24,6 +24,7 @@ from tfprune.errors import UsageError
 from tfprune.keras_line import choose_keras
 from tfprune.machine import machine, versions
 from tfprune.models import NETWORK_NAMES
+from tfprune.quiet import quiet
 
 _KINDS = ("float32", "float16", "dynamic", "int8")
 _SHAPES = {"vgg16_bn": (32, 32, 3), "alexnet": (32, 32, 3)}
@@ -53,13 +54,14 @@ def main() -> int:
 
 def measured(options: Any) -> str:
     """The table, as Markdown."""
-    from tfprune.export.form import forms_of
-    from tfprune.export.interpreter import latencies_ms
-    from tfprune.export.tflite import export_tflite
-    from tfprune.models import build
-    from tfprune.pruning.macs import macs
-    from tfprune.pruning.pruner import get_masks, prune
-    from tfprune.reporting.tables import markdown_table
+    with quiet():  # TensorFlow's greetings
+        from tfprune.export.form import forms_of
+        from tfprune.export.interpreter import latencies_ms
+        from tfprune.export.tflite import export_tflite
+        from tfprune.models import build
+        from tfprune.pruning.macs import macs
+        from tfprune.pruning.pruner import get_masks, prune
+        from tfprune.reporting.tables import markdown_table
 
     kinds = options.kinds.split(",")
     if "float32" not in kinds or set(kinds) - set(_KINDS):

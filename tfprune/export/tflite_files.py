@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,14 @@ class Judge:
     inputs: np.ndarray
     labels: np.ndarray
     calibration: np.ndarray
+    _known: dict[int, tuple[Any, np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def outputs_of(self, model: Any) -> np.ndarray:
+        """(N, classes): what a Keras model gives for all inputs; run once for each model."""
+        if id(model) not in self._known:
+            outputs = model.predict(self.inputs, batch_size=500, verbose=0)
+            self._known[id(model)] = (model, outputs)  # kept, so that no other gets its id
+        return self._known[id(model)][1]
 
 
 def tflite_files(
@@ -86,7 +94,7 @@ def tflite_files(
             sparse="sparse" in words,
             representative_data=judge.calibration,
         )
-        expected = model.predict(judge.inputs, batch_size=500, verbose=0)
+        expected = judge.outputs_of(model)
         figures = measure_export(path, expected, judge.inputs, judge.labels, timed=False)
         if quantize is None:
             require_same_outputs(name, figures, expected)

@@ -28,6 +28,7 @@ QUICK = (
     "--noprogress",
     "--code",
 )
+FILES = {"keras", "weights", "keras3", "dense_tflite", "tflite", "tfprune"}
 
 
 def command(*flags):
@@ -59,7 +60,7 @@ def test_the_run_folder_holds_what_the_contract_says(finished):
     for name in (
         *("flags.cfg", "summary.json", "masks.npz", "tensorboard", "checkpoints", "log.txt"),
         *("pruned.keras", "pruned.weights.h5", "pruned_keras3.keras"),
-        *("pruned.tflite", "model.tfprune"),
+        *("pruned.tflite", "dense.tflite", "model.tfprune"),
     ):
         assert (run_folder / name).exists(), name
 
@@ -86,12 +87,60 @@ def test_the_summary_tells_the_story_in_figures(finished):
 
 def test_every_export_was_proven(finished):
     summary = read_summary(finished[1] / "summary.json")
-    assert set(summary["exports"]) == {"keras", "weights", "keras3", "tflite", "tfprune"}
-    for figures in summary["exports"].values():
+    assert set(summary["exports"]) == FILES
+    assert summary["exports"]["dense_tflite"]["accuracy"] == pytest.approx(
+        summary["dense_accuracy"], abs=1 / 359
+    )
+    for kind in FILES - {"dense_tflite"}:
+        figures = summary["exports"][kind]
         assert figures["accuracy"] == pytest.approx(summary["final_accuracy"], abs=1 / 359)
         assert figures["max_abs_difference"] < 1e-3
-    stages = {"pruned", "retrained", *summary["exports"]}
+    for kind, figures in summary["exports"].items():
+        assert (figures["latency_ms"] is not None) == ("tflite" in kind)
+    stages = {"pruned", "retrained", *(FILES - {"dense_tflite"})}
     assert summary["audit"] == dict.fromkeys(stages, "ok")
+
+
+def test_filters_that_go_leave_a_small_network_in_every_kind_of_file(finished):
+    """Half of the units: 3 + 8 filters, 60 + 42 neurons; conv2 leaves 4 x 4 pixels to fc1."""
+    folder, _, _ = finished
+    flags = ("--name=filters", "--group=all", "--granularity=filter", "--allocation=uniform")
+    kinds = "--quantize=float16,dynamic,int8,qat,sparse"
+    more = ("--sparsity=0.5", "--retrain_epochs=3", "--qat_epochs=1", "--nocontrol", "--nocode")
+    result = run(folder, *QUICK, *flags, kinds, *more)
+    assert result.returncode == 0, result.stderr
+    summary = read_summary(folder / "runs" / "filters-seed0" / "summary.json")
+    assert summary["shrunk"]["units"] == {
+        "conv1": [6, 3],
+        "conv2": [16, 8],
+        "fc1": [120, 60],
+        "fc2": [84, 42],
+    }
+    small = 25 * 3 + 3 + 25 * 3 * 8 + 8 + 128 * 60 + 60 + 60 * 42 + 42 + 42 * 10 + 10
+    assert summary["shrunk"]["parameters"] == [44_426, small]
+    assert summary["shrunk"]["macs"] == [
+        281_640,
+        576 * 75 + 64 * 600 + 128 * 60 + 60 * 42 + 420,
+    ]
+    files = summary["exports"]
+    made = {f"shrunk_tflite_{kind}" for kind in ("float16", "dynamic", "int8", "qat", "sparse")}
+    assert set(files) == (FILES - {"tfprune"}) | {"shrunk_keras", "shrunk_tflite"} | made
+    assert set(summary["audit"].values()) == {"ok"}
+    assert set(files) - {"dense_tflite"} <= set(summary["audit"])
+    for kind in ("shrunk_keras", "shrunk_tflite", "shrunk_tflite_sparse"):
+        assert files[kind]["accuracy"] == pytest.approx(summary["final_accuracy"], abs=1 / 359)
+    for kind in made - {"shrunk_tflite_sparse"}:
+        assert files[kind]["accuracy"] > summary["final_accuracy"] - 0.05
+        assert files[kind]["bytes"] < 0.7 * files["shrunk_tflite"]["bytes"]
+    assert [row["epoch"] for row in summary["qat_history"]] == [1]
+    found = summary["ledger"]
+    assert found["dense_bytes"] == 4 * 44_426
+    assert found["bytes"] == sum(found["parts"].values())
+    assert found["files"]["dense_tflite"]["ratio"] == pytest.approx(
+        4 * 44_426 / files["dense_tflite"]["bytes"]
+    )
+    for said in ("bytes by part", "shrunk_tflite_int8", "kept weights"):
+        assert said in result.stdout
 
 
 def test_the_console_ends_with_a_table_a_newcomer_can_read(finished):

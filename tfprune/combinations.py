@@ -31,6 +31,41 @@ _RETRAIN_RATE = (
 )
 
 
+#: Kinds of TFLite file that `--quantize` writes.
+TFLITE_KINDS = ("float16", "dynamic", "int8", "qat", "sparse", "sparse+float16")
+
+
+def check_quantize(config: Config) -> None:
+    """Refuses kinds of TFLite file that are none, or convert and do not run."""
+    for kind in config.quantize:
+        words = set(kind.split("+"))
+        if "sparse" in words and words & {"dynamic", "int8", "qat"}:
+            raise UsageError(
+                f"--quantize={kind} would give a file that converts and does not run: LiteRT's "
+                "default XNNPACK delegate fails on int8 weights in TFLite's sparse encoding; "
+                "possible are sparse and sparse+float16"
+            )
+        if kind not in TFLITE_KINDS:
+            raise UsageError(f"--quantize takes {', '.join(TFLITE_KINDS)}; received {kind!r}")
+    if len(set(config.quantize)) < len(config.quantize):
+        raise UsageError(f"--quantize takes each kind once; received {_shown(config, 'quantize')}")
+    if config.quantize and not config.export:
+        raise UsageError(
+            f"--quantize needs --export; received {_shown(config, 'quantize')} --noexport"
+        )
+    if "qat" in config.quantize:
+        if config.strategy != "none":
+            raise UsageError(
+                f"--quantize=qat trains on one device; received --strategy={config.strategy}"
+            )
+        return
+    for name in ("qat_epochs", "qat_learning_rate"):
+        if _given(config, name):
+            raise UsageError(
+                f"--{name} needs --quantize=qat; received --quantize={_shown(config, 'quantize')}"
+            )
+
+
 def check_learning_rates(config: Config) -> None:
     """Refuses boundaries beside a period, or out of order."""
     for prefix in ("", "retrain_"):

@@ -13,6 +13,7 @@ from typing import Any
 from tfprune.combinations import (
     check_learning_rates,
     check_model,
+    check_quantize,
     check_rewind,
     check_schedule,
     check_sensitivity,
@@ -296,6 +297,15 @@ class Config:
 
     # -- export ----------------------------------------------------------------------------
     export: bool = flag(True, "Write and prove .keras and .tflite files of the result.", "run")
+    quantize: tuple[str, ...] = flag(
+        (),
+        "TFLite files beside the float32 ones: float16, dynamic (int8 weights), int8 (calibrated "
+        "on training images), qat (int8, trained for it), sparse (TFLite's sparse encoding, "
+        "smaller and not faster), sparse+float16.",
+        "run",
+    )
+    qat_epochs: int = flag(2, "Epochs of quantization-aware training.", "qat", low=1)
+    qat_learning_rate: float = flag(1e-4, "Its learning rate.", "qat", low=0)
     code: bool = flag(False, "Write and prove model.tfprune, the result in one small file.", "run")
     coder: str = flag(
         "context",
@@ -322,6 +332,7 @@ class Config:
         check_rewind(self)
         check_model(self)
         check_sharing(self)
+        check_quantize(self)
 
     @property
     def ramp_epochs(self) -> float:

@@ -25,7 +25,9 @@ from tfprune.config import Config
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit, require_ok
 from tfprune.export.files import code_file, export_files
-from tfprune.figures import layer_figures, round_figures, training_figures
+from tfprune.export.form import Form, forms_of, shrink_figures
+from tfprune.export.tflite_files import Judge
+from tfprune.figures import layer_contents, layer_figures, round_figures, training_figures
 from tfprune.flag_field import text_of
 from tfprune.logs import log_to
 from tfprune.machine import machine, versions
@@ -34,6 +36,7 @@ from tfprune.pruning.masks import load_masks
 from tfprune.pruning.prunable import describe
 from tfprune.pruning.pruner import prune
 from tfprune.reporting.console import console_row
+from tfprune.reporting.ledger import ledger
 from tfprune.reporting.summary import empty_summary, read_summary, write_summary
 from tfprune.rounds import Round, prune_flags, rounds_of
 from tfprune.run_dir import RunDir, fingerprint
@@ -48,6 +51,7 @@ from tfprune.stages import (
     rewound,
     share_round,
     train_control,
+    train_quantized,
 )
 from tfprune.training.interrupt import InterruptedRunError
 from tfprune.training.lockstep import follow, join, replicas_of
@@ -143,13 +147,13 @@ class Experiment:
                     self.train_control(dense_weights)
                 model = self.prune_and_retrain(dense_weights)
             else:
-                model = self.setting.new_model()
-                model.set_weights(dense_weights)
+                model = self._dense_model(dense_weights)
             self.summary |= layer_figures(model)
             if self.config.share_bits:
                 self.share(model)
             if self.config.export or self.config.code:
-                self.export(model)
+                self.export(model, dense_weights)
+            self.summary["ledger"] = ledger(layer_contents(model), self.summary["exports"] or {})
         except (InterruptedRunError, KeyboardInterrupt):
             self._end("interrupted")
             raise
@@ -304,8 +308,11 @@ class Experiment:
             self._audit("shared", "prune", model)
         self._write("running")
 
-    def export(self, model: Any) -> None:
-        """Writes every kind of file and proves each: loaded, run, compared, zeros counted."""
+    def export(self, model: Any, dense_weights: list[np.ndarray]) -> None:
+        """Writes every kind of file and proves each: loaded, run, compared, zeros counted.
+
+        The network before it was pruned is written as a TFLite file too, for comparison.
+        """
         setting, config = self.setting, self.config
         split = setting.judging_split
         network = None if config.user_model else (config.model, setting.options())
@@ -315,7 +322,19 @@ class Experiment:
         audits: dict[str, str] = {}
         if config.export:
             _LOG.info("stage export")
-            exports, audits = export_files(model, inputs, split.labels, self.folder, masks, network)
+            forms, shrunk = forms_of(model, masks)
+            self.summary["shrunk"] = shrink_figures(shrunk)
+            if shrunk is not None:
+                _LOG.info("%s", shrunk)
+            exports, audits = export_files(
+                forms,
+                Judge(inputs, split.labels, setting.calibration()),
+                self.folder,
+                network,
+                kinds=config.quantize,
+                dense=self._dense_model(dense_weights) if config.sparsity else None,
+                aware=self.quantize_aware(forms[-1]) if "qat" in config.quantize else None,
+            )
         if config.code:
             _LOG.info("stage code")
             figures, verdict = code_file(
@@ -330,6 +349,18 @@ class Experiment:
             exports, audits = exports | figures, audits | verdict
         self.summary["exports"] = exports
         self.summary["audit"] = (self.summary["audit"] or {}) | audits
+
+    def quantize_aware(self, form: Form) -> Any:
+        """Trains the smallest form of the result for int8."""
+        aware, history = train_quantized(self.setting, self.folder, form.model, form.masks)
+        self.summary["qat_history"] = history
+        self._write("running")
+        return aware
+
+    def _dense_model(self, weights: list[np.ndarray]) -> Any:
+        model = self.setting.new_model()
+        model.set_weights(weights)
+        return model
 
     def _audit(self, stage: str, pruned_in: str, model: Any) -> None:
         """Compares a model with the masks of a stage of pruning; one weight back ends the run."""

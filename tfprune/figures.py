@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from tfprune.backend import keras, tf
+from tfprune.compression.tensor import SparseTensor
+from tfprune.pruning.graph import leaf_layers, unwrapped
 from tfprune.pruning.macs import macs
-from tfprune.pruning.prunable import LayerInfo, describe
+from tfprune.pruning.prunable import LayerInfo, Prunable, describe, prunables
+from tfprune.reporting.ledger import KernelContent, LayerContent
 from tfprune.reporting.summary import ROUND_KEYS
 
 
@@ -32,6 +39,43 @@ def layer_figures(model: Any) -> dict[str, Any]:
         "macs_dense": sum(dense for dense, _ in work.values()),
         "macs_pruned": sum(kept for _, kept in work.values()),
     }
+
+
+def layer_contents(model: Any) -> list[LayerContent]:
+    """What the layers of a model hold, plain or wrapped, for the ledger; in model order.
+
+    In a pruned model the masks tell which weights are kept, in a plain one the zeros do. A
+    kernel shares values where coding it by a codebook would be smaller.
+    """
+    found = {id(prunable.variable): prunable for prunable in prunables(model)}
+    contents = []
+    for path, outer in leaf_layers(model):
+        layer, kernels = unwrapped(outer), []
+        beside = {"biases": 0, "batch_norm": 0, "other": 0}
+        for variable in layer.weights:
+            if id(variable) in found:
+                kernels.append(_kernel_content(found[id(variable)]))
+            elif isinstance(layer, keras.layers.BatchNormalization):
+                beside["batch_norm"] += math.prod(variable.shape)
+            elif "bias" in variable.name.split("/")[-1]:
+                beside["biases"] += math.prod(variable.shape)
+            else:
+                beside["other"] += math.prod(variable.shape)
+        if layer.weights:
+            contents.append(LayerContent(path, tuple(kernels), **beside))
+    return contents
+
+
+def _kernel_content(prunable: Prunable) -> KernelContent:
+    values = tf.convert_to_tensor(prunable.variable).numpy()
+    mask = prunable.mask
+    kept = values != 0 if mask is None else tf.convert_to_tensor(mask).numpy()
+    codebook = SparseTensor.from_array(values).codebook
+    return KernelContent(
+        size=values.size,
+        kept=int(np.count_nonzero(kept)),
+        codebook=0 if codebook is None else len(codebook),
+    )
 
 
 def training_figures(

@@ -1,9 +1,10 @@
 """`python -m tfprune.report`: tables and plots of all runs found in folders.
 
 Reads `summary.json` of run folders and the copies `<name>-seed<k>.json` of results folders,
-and writes `results.md`, `results.csv`, `layers.md` and three plots for each network; where
-there are several schedules, `schedules.md` and `schedules.png`, too. The
-same summaries give the same bytes of Markdown and CSV, in whatever order they are found.
+and writes `results.md`, `results.csv`, `layers.md` and plots for each network; where runs have
+a ledger, `exports.md` and `bytes.png`, too, and where there are several schedules,
+`schedules.md` and `schedules.png`. The same summaries give the same bytes of Markdown and CSV,
+in whatever order they are found.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from tfprune.atomic import atomic_path
 from tfprune.command import ArgumentParser, exit_status_of
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.reporting import plots
+from tfprune.reporting.bytes_plot import bytes_plot
+from tfprune.reporting.exports import exports_markdown
 from tfprune.reporting.rows import ResultRow, result_rows, sections
 from tfprune.reporting.schedules import schedules_markdown, schedules_plot
 from tfprune.reporting.summary import read_summary, write_summary
@@ -28,6 +31,7 @@ _PLOTS = {
     "accuracy.png": plots.accuracy_plot,
     "layers.png": plots.layers_plot,
     "retraining.png": plots.retraining_plot,
+    "bytes.png": bytes_plot,
 }
 
 
@@ -90,6 +94,8 @@ def write_report(rows: Sequence[ResultRow], out: Path, *, with_plots: bool) -> l
         "results.csv": results_csv(rows).encode(),
         "layers.md": layers_markdown(rows).encode(),
     }
+    if (exports := exports_markdown(rows)) is not None:
+        contents["exports.md"] = exports.encode()
     if (schedules := schedules_markdown(rows)) is not None:
         contents["schedules.md"] = schedules.encode()
     if with_plots:

@@ -113,6 +113,21 @@ class RunDir:
         """The result as a float32 TFLite file."""
         return self.path / "pruned.tflite"
 
+    def tflite_of(self, form: str, kind: str) -> Path:
+        """The result as a TFLite file of another kind or form: "pruned_int8.tflite"."""
+        suffix = "" if kind == "float32" else f"_{kind.replace('+', '_')}"
+        return self.path / f"{form}{suffix}.tflite"
+
+    @property
+    def dense_tflite(self) -> Path:
+        """The network before it was pruned as a float32 TFLite file, what others are timed by."""
+        return self.path / "dense.tflite"
+
+    @property
+    def shrunk_keras(self) -> Path:
+        """The result without its dead units, as the running Keras saves it."""
+        return self.path / "shrunk.keras"
+
     @property
     def coded(self) -> Path:
         """The result in one small file."""

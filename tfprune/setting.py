@@ -8,10 +8,13 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from tfprune import data
 from tfprune.backend import keras, tf
 from tfprune.config import Config
 from tfprune.errors import UsageError
+from tfprune.export.qat import require_tf_keras
 from tfprune.memory import keep_freed_memory
 from tfprune.models import build
 from tfprune.pruning.prunable import select
@@ -24,6 +27,8 @@ from tfprune.training.learning_rate import PiecewiseConstant
 from tfprune.training.objective import check_fit
 from tfprune.training.plan import Plan
 from tfprune.training.randomness import use_resettable_dropout
+
+_CALIBRATION_IMAGES = 200
 
 
 def configure_tensorflow(config: Config) -> None:
@@ -85,6 +90,8 @@ class Setting:
         model = self.new_model()
         if config.user_model is not None:  # a network of the registry is built to fit
             check_fit(model, self.dataset.image_shape, self.dataset.classes)
+        if "qat" in config.quantize:
+            require_tf_keras()
         if config.sparsity:
             select(model, config.group.split(","), config.exclude_layers)
             if config.layer_sparsity:
@@ -203,6 +210,27 @@ class Setting:
         batch_size = flags["retrain_batch_size"]
         plan = self._plan("share", "share", config.share_epochs, batch_size, rate)
         return dataclasses.replace(plan, weight_decay=0.0)
+
+    @functools.cached_property
+    def qat_flags(self) -> dict[str, Any]:
+        """The flags that shape quantization-aware training."""
+        batch_size = self.retrain_flags["retrain_batch_size"]
+        return self.config.shaping("qat") | {"retrain_batch_size": batch_size}
+
+    def qat_plan(self) -> Plan:
+        """How a pruned model is trained quantization-aware: as in retraining, at one low rate."""
+        config = self.config
+        rate = PiecewiseConstant(config.qat_learning_rate, 1.0, 0, (), 0.0)
+        batch_size = self.qat_flags["retrain_batch_size"]
+        plan = self._plan("qat", "qat", config.qat_epochs, batch_size, rate)
+        return dataclasses.replace(plan, weight_decay=0.0)
+
+    def calibration(self) -> np.ndarray:
+        """Some of the training images, drawn by the seed, as model inputs: for int8 ranges."""
+        split = self.dataset.train
+        order = np.random.default_rng(self.config.seed).permutation(len(split))
+        drawn = np.sort(order[:_CALIBRATION_IMAGES])
+        return self.normalization(split.images[drawn]).numpy()
 
     def _plan(
         self, stage: str, draws: str, epochs: int, batch_size: int, rate: PiecewiseConstant

@@ -7,6 +7,8 @@ told in `experiment`.
 from __future__ import annotations
 
 import dataclasses
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from tfprune.baseline import rewind_weights
 from tfprune.compression.sharing import share_kernels
 from tfprune.config import Config
+from tfprune.export.qat import quantize_aware
 from tfprune.figures import sparsity_of
 from tfprune.pruning.criteria import CRITERIA
 from tfprune.pruning.curves import Proposal
@@ -22,7 +25,7 @@ from tfprune.pruning.prunable import describe
 from tfprune.pruning.pruner import get_masks, prune, set_masks
 from tfprune.pruning.schedule import update_at
 from tfprune.rounds import Round, control_rounds, prune_flags, ramp_of
-from tfprune.run_dir import RunDir
+from tfprune.run_dir import RunDir, fingerprint
 from tfprune.setting import Setting
 from tfprune.training.objective import Objective
 from tfprune.training.stage import train_stage
@@ -206,6 +209,30 @@ def share_round(
     flags, plan = setting.share_flags, setting.share_plan()
     history = train_stage(setting, folder, "share", flags, mark, model, plan, members=members)
     return first, history
+
+
+def train_quantized(
+    setting: Setting, folder: RunDir, model: Any, masks: Mapping[str, np.ndarray] | None
+) -> tuple[Any, History]:
+    """Trains a result for int8: (model for a "qat" export, history).
+
+    Args:
+        setting: of the run.
+        folder: where the stage is kept.
+        model: a plain model, which is not changed.
+        masks: of what stays zero, or None.
+    """
+    aware = quantize_aware(model, masks)
+    checksum = 0
+    for array in model.get_weights():
+        checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    flags = setting.qat_flags
+    mark = fingerprint(flags, f"{checksum:08x}")
+    # Its layers hold rounded tensors where TensorBoard looks for weights.
+    history = train_stage(
+        setting, folder, "qat", flags, mark, aware, setting.qat_plan(), with_board=False
+    )
+    return aware, history
 
 
 def joined(first: History, then: History) -> History:

@@ -54,11 +54,15 @@ def trained_checkpoint(model: keras.Model, folder: Path) -> Path:
     return Path(saved.save(str(folder / "checkpoint")))
 
 
-def tflite(quantize: str | None) -> Write:
+def tflite(quantize: str | None, *, sparse: bool = False) -> Write:
     def write(model: keras.Model, folder: Path) -> Path:
         data = np.random.default_rng(0).normal(size=(20, *model.inputs[0].shape[1:]))
         return export_tflite(
-            model, folder / "model.tflite", quantize=quantize, representative_data=data
+            model,
+            folder / "model.tflite",
+            quantize=quantize,
+            representative_data=data,
+            sparse=sparse,
         )
 
     return write
@@ -79,7 +83,9 @@ KINDS: dict[str, Write] = {
     "coded": coded,
     "tflite": tflite(None),
     "tflite_float16": tflite("float16"),
+    "tflite_dynamic": tflite("dynamic"),
     "tflite_int8": tflite("int8"),
+    "tflite_sparse": tflite(None, sparse=True),
 }
 
 
@@ -235,18 +241,6 @@ def test_kernels_of_every_layout_are_read_back_in_keras_order(tmp_path: Path) ->
     pruned = prune(model, 0.5, layers=["separable", "transposed", "conv1d", "einsum", "dense"])
     report = audit(tflite(None)(pruned, tmp_path), get_masks(pruned))
     assert report.verdict == "ok" and len(report.layers) >= 5, str(report)
-
-
-def test_the_sparse_format_of_tflite_is_named(tmp_path: Path) -> None:
-    kernel = np.zeros((64, 64), np.float32)
-    kernel[::8, ::8] = 1.0
-    function = tf.function(lambda x: tf.linalg.matmul(x, tf.constant(kernel)))
-    concrete = function.get_concrete_function(tf.TensorSpec((1, 64)))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
-    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
-    (tmp_path / "m.tflite").write_bytes(converter.convert())
-    with pytest.raises(TfpruneError, match="sparse format"):
-        audit(tmp_path / "m.tflite", {"fc/kernel": kernel != 0})
 
 
 def test_the_report_is_readable_and_goes_to_json(stripped: keras.Model, masks: Masks) -> None:

@@ -54,7 +54,8 @@ def test_zeros_are_those_of_the_model(stripped: keras.Model, tmp_path: Path) -> 
         assert sorted(count_zeros(path).values()) == expected
 
 
-def test_a_model_tflite_does_not_know_leaves_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("quantize", [None, "float16", "dynamic", "int8"])
+def test_a_model_tflite_does_not_know_leaves_no_file(quantize: str | None, tmp_path: Path) -> None:
     def through_python(x: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(tf.py_function(lambda v: v * 2.0, [x], tf.float32), (None, 3))
 
@@ -62,7 +63,12 @@ def test_a_model_tflite_does_not_know_leaves_no_file(tmp_path: Path) -> None:
     layer = keras.layers.Lambda(through_python, output_shape=(3,))
     model = keras.Model(inputs, keras.layers.Dense(2)(layer(inputs)), name="odd")
     with pytest.raises(TfpruneError, match="can not convert model 'odd'") as caught:
-        export_tflite(model, tmp_path / "m.tflite")
+        export_tflite(
+            model,
+            tmp_path / "m.tflite",
+            quantize=quantize,
+            representative_data=np.ones((2, 3), np.float32),
+        )
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -120,8 +126,11 @@ def test_the_console_stays_quiet(
 
 def test_wrong_arguments_say_what_is_possible(stripped: keras.Model, tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
-    with pytest.raises(UsageError, match=r"float16, dynamic, int8. Received: 'int4'"):
+    with pytest.raises(UsageError, match=r"float16, dynamic, int8, qat. Received: 'int4'"):
         export_tflite(stripped, path, quantize="int4")
+    for quantize in ("dynamic", "int8"):
+        with pytest.raises(UsageError, match="converts and then does not run"):
+            export_tflite(stripped, path, quantize=quantize, representative_data=DATA, sparse=True)
     with pytest.raises(UsageError, match=r"representative_data.*Received: None"):
         export_tflite(stripped, path, quantize="int8")
     inputs = [keras.Input((2,)), keras.Input((2,))]

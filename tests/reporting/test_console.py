@@ -1,6 +1,7 @@
 import pytest
 
 from tfprune.reporting.console import console_row
+from tfprune.reporting.ledger import KernelContent, LayerContent, ledger
 from tfprune.reporting.summary import empty_summary
 
 EXPORTS = {
@@ -10,8 +11,10 @@ EXPORTS = {
 
 
 def test_console_row_shows_layers_accuracies_files_audit_and_the_table_row(run_of):
-    """Of 33,270 float32 weights, 4 bytes each: 133,080 bytes."""
-    assert console_row(run_of(exports=EXPORTS)).splitlines() == [
+    """128 of 150 weights stay: 150 H(128 / 150) = 90.1 bits, 12 bytes, say where."""
+    content = LayerContent("conv1", (KernelContent(150, 128),), biases=6)
+    run = run_of(exports=EXPORTS, ledger=ledger([content], EXPORTS))
+    assert console_row(run).splitlines() == [
         "lenet5_conv50 (seed 0): lenet5 on mnist, conv layers, target sparsity 50.00 %",
         "",
         "layer  shape       kept      of  sparsity",
@@ -28,11 +31,16 @@ def test_console_row_shows_layers_accuracies_files_audit_and_the_table_row(run_o
         "  final         98.95 %  after the last epoch: the headline",
         "  best epoch    99.00 %  epoch 2, chosen on the test set",
         "",
-        "files (zipped: deflate, level 9; latency: of one image)",
-        "  for comparison, dense float32: 133,080 bytes (kernels only, no biases)",
-        "  file        bytes  zipped bytes  accuracy   latency",
-        "  tflite  1,234,567         1,000   98.94 %  0.071 ms",
-        "  keras       2,000             –         –         –",
+        "bytes by part, without entropy coding",
+        "  layer  dense float32  kept weights  indices  biases  all  ratio",
+        "  conv1            624           512       12      24  548   1.1x",
+        "  all              624           512       12      24  548   1.1x",
+        "",
+        "files (zipped: deflate, level 9; latency: of one image on one thread)",
+        "  ratios: to dense float32, all variables: 624 bytes",
+        "  file        bytes  ratio  zipped bytes  ratio  accuracy   latency",
+        "  tflite  1,234,567   0.0x         1,000   0.6x   98.94 %  0.071 ms",
+        "  keras       2,000   0.3x             –      –         –         –",
         "",
         "audit of the zeros: ok (pruned, tflite)",
         "",
@@ -68,13 +76,13 @@ def test_console_row_of_a_baseline_ends_with_its_headline(baseline_of):
     assert cells[4:] == ["99.00", "–", "–", "–", "99.00", "–"]
 
 
-def test_console_row_compares_no_files_with_layers_it_does_not_know(run_of):
-    lines = console_row(run_of(layers=None)).splitlines()
-    place = lines.index("files (zipped: deflate, level 9; latency: of one image)")
+def test_console_row_without_a_ledger_has_no_ratios(run_of):
+    lines = console_row(run_of()).splitlines()
+    place = lines.index("files (zipped: deflate, level 9; latency: of one image on one thread)")
     assert lines[place + 1 : place + 4] == [
-        "  file    bytes  zipped bytes  accuracy  latency",
-        "  tflite  1,000             –   98.94 %        –",
-        "  keras   2,000             –         –        –",
+        "  file    bytes  ratio  zipped bytes  ratio  accuracy  latency",
+        "  tflite  1,000      –             –      –   98.94 %        –",
+        "  keras   2,000      –             –      –         –        –",
     ]
 
 

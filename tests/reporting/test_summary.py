@@ -78,8 +78,9 @@ def _all_keys():
 
 
 def test_keys_are_those_of_the_contract_and_additional_ones():
-    additional = ["control_history", "protected_layers", "dense_history", "deterministic"]
-    assert list(KEYS) == [*CONTRACT, *additional, "retrain_epochs", "rewind"]
+    additional = ["control_history", "protected_layers", "shrunk", "qat_history"]
+    additional += ["dense_history", "deterministic", "retrain_epochs", "rewind"]
+    assert list(KEYS) == [*CONTRACT, *additional]
     assert all(key.meaning for key in KEYS.values())
 
 

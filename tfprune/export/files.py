@@ -1,19 +1,18 @@
 """All files of a finished run, each proven before it is reported.
 
 Every file is loaded again, run, compared with the model in memory, and its zeros counted
-against the masks. TFLite and coded files run on the whole test set (the held-out images when
-tuning). A file of Keras has to hold the model's weights to the bit, which is checked, and then
-is the same model: some hundred images show that it runs as such, and its accuracy is the
-model's own on the whole set.
+against the masks. TFLite (see `tflite_files`) and coded files run on the whole test set (the
+held-out images when tuning). A file of Keras has to hold the model's weights to the bit, which
+is checked, and then is the same model: some hundred images show that it runs as such, and its
+accuracy is the model's own on the whole set.
 """
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,39 +24,38 @@ from tfprune.backend import IS_TF_KERAS, keras
 from tfprune.compression.artifact import load_compressed, save_compressed
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit
+from tfprune.export.form import Form
 from tfprune.export.keras3 import export_keras3
 from tfprune.export.stored import named_weights
-from tfprune.export.tflite import export_tflite, measure_export
+from tfprune.export.tflite_files import Judge, log_file, require_same_outputs, tflite_files
 from tfprune.pruning.pruner import strip
 from tfprune.run_dir import RunDir
 
-_LOG = logging.getLogger("tfprune")
-
-#: Largest output difference, relative to the largest output, between a file that holds the
-#: same float32 weights and the model it was written from.
-_TOLERANCE = 1e-3
 #: Inputs on which files with the same weights to the bit are run.
 _SAMPLE = 500
 
 
 def export_files(
-    model: Any,
-    inputs: np.ndarray,
-    labels: np.ndarray,
+    forms: Sequence[Form],
+    judge: Judge,
     folder: RunDir,
-    masks: Mapping[str, np.ndarray] | None,
     network: tuple[str, dict[str, Any]] | None,
+    *,
+    kinds: Sequence[str] = (),
+    dense: Any = None,
+    aware: Any = None,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Writes `.keras`, `.weights.h5` and `.tflite` files of a model, stripped.
+    """Writes the `.keras`, `.weights.h5` and `.tflite` files of a result.
 
     Args:
-        model: the result of the run, wrapped or plain.
-        inputs: (N, H, W, C) float32, what the model is judged on, normalised.
-        labels: (N,) class numbers.
-        folder: where the files go.
-        masks: the truth for the audit, or None for a model that was not pruned.
+        forms: the result as it is, and shrunk where that takes something out of it.
+        judge: what the files are judged on.
+        folder: where they go.
         network: name and options of a registry network, of which a Keras 3 file is written
             too; None for a user's model.
+        kinds: TFLite files beside float32 ones, of the smallest form; see `tflite_files`.
+        dense: the network before it was pruned, for a TFLite file to compare with, or None.
+        aware: the smallest form trained quantization-aware, where `kinds` has "qat".
 
     Returns:
         `exports` and `audit` as `summary.json` holds them.
@@ -65,47 +63,48 @@ def export_files(
     Raises:
         TfpruneError: a file cannot be written, or does not compute what the model does.
     """
-    plain = strip(model)
-    expected = plain.predict(inputs, batch_size=500, verbose=0)
-    sample = inputs[:_SAMPLE]
-    exports: dict[str, dict[str, Any]] = {}
+    exports: dict[str, Any] = {}
+    audits: dict[str, str] = {}
+    outputs: dict[str, np.ndarray] = {}
     # Large files take seconds to zip; a thread does it beside the next file's work.
     with ThreadPoolExecutor(1) as zipper:
-        _keras_files(plain, sample, expected, labels, folder, network, exports, zipper)
-        export_tflite(plain, folder.tflite, representative_data=inputs[:200])
-    for figures in exports.values():
-        figures["zipped_bytes"] = figures["zipped_bytes"].result()
-    exports["tflite"] = measure_export(folder.tflite, expected, inputs, labels)
+        for form in forms:
+            of_form = network if form.name == "pruned" else None
+            expected = judge.outputs_of(form.model)
+            figures, paths = _keras_files(form, judge, expected, folder, of_form, zipper)
+            exports |= figures
+            outputs |= dict.fromkeys(figures, expected)
+            if form.masks is not None:
+                audits |= {kind: audit(paths[kind], form.masks).verdict for kind in figures}
     for kind, figures in exports.items():
-        _compare(kind, figures, expected)
-    paths = {
-        "keras": folder.pruned_keras,
-        "weights": folder.pruned_weights,
-        "keras3": folder.pruned_keras3,
-        "tflite": folder.tflite,
-    }
-    if masks is None:
-        return exports, {}
-    return exports, {kind: audit(paths[kind], masks).verdict for kind in exports}
+        figures["zipped_bytes"] = figures["zipped_bytes"].result()
+        require_same_outputs(kind, figures, outputs[kind])
+        log_file(kind, figures)
+    more, verdicts = tflite_files(forms, kinds, judge, folder, dense, aware)
+    return exports | more, audits | verdicts
 
 
 def _keras_files(
-    plain: Any,
-    sample: np.ndarray,
+    form: Form,
+    judge: Judge,
     expected: np.ndarray,
-    labels: np.ndarray,
     folder: RunDir,
     network: tuple[str, dict[str, Any]] | None,
-    exports: dict[str, dict[str, Any]],
     zipper: ThreadPoolExecutor,
-) -> None:
-    """Writes and proves the files of both Kerases; adds their figures to `exports`."""
-    with atomic_path(folder.pruned_keras) as path:
+) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
+    """Writes and proves the files of both Kerases: their figures and paths, by kind."""
+    plain, labels, sample = form.model, judge.labels, judge.inputs[:_SAMPLE]
+    shrunk = form.name == "shrunk"
+    keras_path = folder.shrunk_keras if shrunk else folder.pruned_keras
+    paths = {form.kind("keras"): keras_path}
+    with atomic_path(keras_path) as path:
         plain.save(path)
-    loaded = keras.models.load_model(folder.pruned_keras, compile=False)
-    _require_same_weights(folder.pruned_keras, loaded, plain)
+    loaded = keras.models.load_model(keras_path, compile=False)
+    _require_same_weights(keras_path, loaded, plain)
     outputs = loaded.predict(sample, batch_size=500, verbose=0)
-    exports["keras"] = _figures(folder.pruned_keras, outputs, expected, labels, zipper)
+    exports = {form.kind("keras"): _figures(keras_path, outputs, expected, labels, zipper)}
+    if shrunk:
+        return exports, paths
 
     # HDF5 complains of a full disk for a second time when its file is closed; a copy does not.
     with atomic_path(folder.pruned_weights) as path, tempfile.TemporaryDirectory() as scratch:
@@ -116,6 +115,7 @@ def _keras_files(
     _require_same_weights(folder.pruned_weights, loaded, plain)
     outputs = loaded.predict(sample, batch_size=500, verbose=0)
     exports["weights"] = _figures(folder.pruned_weights, outputs, expected, labels, zipper)
+    paths["weights"] = folder.pruned_weights
 
     if network is not None and IS_TF_KERAS:
         name, options = network
@@ -129,6 +129,8 @@ def _keras_files(
             sample,
         )
         exports["keras3"] = _figures(folder.pruned_keras3, outputs, expected, labels, zipper)
+        paths["keras3"] = folder.pruned_keras3
+    return exports, paths
 
 
 def code_file(
@@ -159,25 +161,10 @@ def code_file(
     figures = _figures(folder.coded, outputs, expected, labels)
     figures["stages"] = report.stages
     if other_bits == 32:
-        _compare("tfprune", figures, expected)
-    else:
-        _log("tfprune", figures)
+        require_same_outputs("tfprune", figures, expected)
+    log_file("tfprune", figures)
     audits = {} if masks is None else {"tfprune": audit(folder.coded, masks).verdict}
     return {"tfprune": figures}, audits
-
-
-def _compare(kind: str, figures: dict[str, Any], expected: np.ndarray) -> None:
-    scale = max(1.0, float(np.abs(expected).max()))
-    if not figures["max_abs_difference"] <= _TOLERANCE * scale:
-        raise TfpruneError(
-            f"the exported {kind} file computes something else than the model: outputs "
-            f"differ by up to {figures['max_abs_difference']:.3g} (largest {scale:.3g})"
-        )
-    _log(kind, figures)
-
-
-def _log(kind: str, figures: dict[str, Any]) -> None:
-    _LOG.info("exported %s: %s bytes, %.4f", kind, figures["bytes"], figures["accuracy"])
 
 
 def _require_same_weights(path: Path, loaded: Any, model: Any) -> None:

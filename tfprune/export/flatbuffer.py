@@ -16,6 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfprune.errors import TfpruneError
+from tfprune.export.sparse_encoding import densify
 
 _OPERATOR_NAMES = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
@@ -43,6 +44,10 @@ _WEIGHT_OPERATORS: dict[str, tuple[int, int, tuple[int, ...] | None]] = {
 }
 # What a converter may put between a layer and the constants of its bias or batch norm.
 _PASSED_THROUGH = ("RELU", "RELU6", "RESHAPE", "DEQUANTIZE", "QUANTIZE")
+
+
+# What may stand between a stored constant and its use: float16, and the sparse encoding.
+_UNPACKING = ("DEQUANTIZE", "DENSIFY")
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def read_kernels(path: str | Path) -> list[Kernel]:
         path: a `.tflite` file.
 
     Raises:
-        TfpruneError: missing or corrupt file, or weights stored in TFLite's sparse format.
+        TfpruneError: missing or corrupt file.
     """
     path = Path(path)
     try:
@@ -118,14 +123,14 @@ class _Graph:
         return name.decode() if isinstance(name, bytes) else name
 
     def constant(self, index: int) -> int | None:
-        """The constant tensor behind tensor `index`, seen through a dequantization."""
+        """The constant tensor behind tensor `index`, seen through what unpacks it."""
         if index < 0:
             return None
         data = self.buffers[self.tensors[index].buffer].data
         if data is not None and len(data):
             return index
         name, operator = self.producers.get(index, ("", None))
-        return self.constant(int(operator.inputs[0])) if name == "DEQUANTIZE" else None
+        return self.constant(int(operator.inputs[0])) if name in _UNPACKING else None
 
     def values(self, index: int) -> np.ndarray | None:
         """A constant with its zero point taken off; None where its type is no number."""
@@ -133,13 +138,12 @@ class _Graph:
         dtype = _DTYPES.get(tensor.type)
         if dtype is None:
             return None
-        if tensor.sparsity is not None:
-            raise TfpruneError(
-                f"tensor {self.name(index)!r} is stored in TFLite's sparse format, which can not "
-                "be audited; export without it (float32, float16, dynamic, int8)"
-            )
         shape = [] if tensor.shape is None else [int(size) for size in tensor.shape]
-        values = np.asarray(self.buffers[tensor.buffer].data, np.uint8).view(dtype).reshape(shape)
+        values = np.asarray(self.buffers[tensor.buffer].data, np.uint8).view(dtype)
+        if tensor.sparsity is None:
+            values = values.reshape(shape)
+        else:
+            values = densify(values, shape, tensor.sparsity)
         quantization = tensor.quantization
         points = None if quantization is None else quantization.zeroPoint
         if points is None or not np.any(points):

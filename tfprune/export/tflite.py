@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,13 @@ __all__ = [
 
 #: Kind of quantization -> largest accepted ||tflite - keras|| / ||keras||. The bounds are
 #: wide: they catch files that compute something else, not the loss that comes with int8.
-_TOLERANCES: dict[str | None, float] = {None: 1e-3, "float16": 2e-2, "dynamic": 0.5, "int8": 0.7}
+_TOLERANCES: dict[str | None, float] = {
+    None: 1e-3,
+    "float16": 2e-2,
+    "dynamic": 0.5,
+    "int8": 0.7,
+    "qat": 0.5,
+}
 QUANTIZATIONS: tuple[str, ...] = tuple(kind for kind in _TOLERANCES if kind)
 
 _CALIBRATION_SAMPLES = 200
@@ -44,6 +50,7 @@ def export_tflite(
     *,
     quantize: str | None = None,
     representative_data: np.ndarray | None = None,
+    sparse: bool = False,
 ) -> Path:
     """Writes a model as a TFLite file that was run and compared with it.
 
@@ -55,19 +62,24 @@ def export_tflite(
         model: a built Keras model with one input and one output, wrapped or not.
         path: where the `.tflite` file goes.
         quantize: None for float32, "float16" (weights only), "dynamic" (int8 weights,
-            activations quantized while running) or "int8" (both int8, calibrated).
+            activations quantized while running), "int8" (both int8, calibrated) or "qat" (both
+            int8, of a model that `tfprune.export.qat.quantize_aware` made and was trained).
         representative_data: (N, ...) inputs as the model takes them; "int8" is calibrated on
             the first 200. The proof runs on the first 16, or on random numbers without it.
+        sparse: store zeros in TFLite's sparse encoding: a smaller file, unpacked when it is
+            loaded, and not faster. With float32 and float16 only: with int8 weights the
+            converter writes files that LiteRT can not run.
 
     Returns:
         The path.
 
     Raises:
-        UsageError: unknown `quantize`, "int8" without representative data, or a model with
-            several inputs or outputs.
+        UsageError: unknown `quantize`, "int8" without representative data, "qat" of another
+            model, `sparse` with int8 weights, or a model with several inputs or outputs.
         TfpruneError: the model can not be converted, or the file does not run, or its
             outputs are NaN or unrelated to the model's; no file is left.
     """
+    from tfprune.export.qat import is_quantize_aware
     from tfprune.pruning.graph import leaf_layers, unwrapped
     from tfprune.pruning.pruner import strip
 
@@ -86,13 +98,24 @@ def export_tflite(
             'quantize="int8" needs representative_data, an array of inputs (N, ...) to calibrate '
             f"on. Received: {'None' if representative_data is None else 'an empty array'}"
         )
+    if (quantize == "qat") != is_quantize_aware(model):
+        raise UsageError(
+            'quantize="qat" is for a model that quantize_aware made, and the only one for it. '
+            f"Received: quantize={quantize!r}, model {model.name!r}"
+        )
+    if sparse and quantize not in (None, "float16"):
+        raise UsageError(
+            f'sparse=True does not go with quantize="{quantize}": such a file converts and then '
+            "does not run, since LiteRT's default XNNPACK delegate takes no unpacked int8 weights "
+            "(failed to prepare)"
+        )
     wrapped = any(unwrapped(layer) is not layer for _, layer in leaf_layers(model))
     plain = strip(model) if wrapped else model
     sample = _sample(plain, representative_data)
     with atomic_path(path) as temporary:
         try:
             with quiet():
-                content = _convert(plain, quantize, representative_data)
+                content = _convert(plain, quantize, representative_data, sparse)
         except Exception as error:
             raise TfpruneError(
                 f"TFLite can not convert model {model.name!r} ({quantize or 'float32'}): "
@@ -127,8 +150,13 @@ def count_zeros(path: str | Path) -> dict[str, tuple[int, int]]:
 
 
 def measure_export(
-    path: str | Path, model_outputs: np.ndarray, inputs: np.ndarray, labels: np.ndarray
-) -> dict[str, float | int]:
+    path: str | Path,
+    model_outputs: np.ndarray,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    *,
+    timed: bool = True,
+) -> dict[str, Any]:
     """The figures of one export, as `summary.json` has them.
 
     Args:
@@ -136,11 +164,13 @@ def measure_export(
         model_outputs: (N, classes), what the Keras model gives for `inputs`.
         inputs: (N, ...), the whole test set.
         labels: (N,) or (N, 1) class numbers.
+        timed: whether to time the file, alone; figures to compare come from one call of
+            `latencies_ms` for all files.
 
     Returns:
         bytes; zipped_bytes (deflate, level 9); accuracy (fraction); max_abs_difference (from
-        `model_outputs`, in their units); latency_ms (median of one input on one thread);
-        zeros (in all weight tensors).
+        `model_outputs`, in their units); latency_ms (median of one input on one thread; None
+        when not timed); zeros (in all weight tensors).
 
     Raises:
         UsageError: the numbers of inputs, labels and outputs differ.
@@ -158,12 +188,14 @@ def measure_export(
         "zipped_bytes": len(zlib.compress(content, 9)),
         "accuracy": float(np.mean(np.argmax(outputs, axis=-1) == np.reshape(labels, -1))),
         "max_abs_difference": float(np.max(np.abs(outputs - model_outputs))),
-        "latency_ms": latencies_ms({"": path}, inputs)[""],
+        "latency_ms": latencies_ms({"": path}, inputs)[""] if timed else None,
         "zeros": sum(zeros for zeros, _ in count_zeros(path).values()),
     }
 
 
-def _convert(model: keras.Model, quantize: str | None, data: np.ndarray | None) -> bytes:
+def _convert(
+    model: keras.Model, quantize: str | None, data: np.ndarray | None, sparse: bool
+) -> bytes:
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
@@ -179,6 +211,11 @@ def _convert(model: keras.Model, quantize: str | None, data: np.ndarray | None) 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
     if quantize is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if sparse:
+        converter.optimizations = [
+            *(converter.optimizations or ()),
+            tf.lite.Optimize.EXPERIMENTAL_SPARSITY,
+        ]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tfprune.reporting.ledger import ledger_rows, times
 from tfprune.reporting.rows import (
     Summary,
     audit_verdict,
@@ -14,8 +15,6 @@ from tfprune.reporting.rows import (
 )
 from tfprune.reporting.summary import COMPLETE
 from tfprune.reporting.tables import NONE, percent
-
-_BYTES_PER_FLOAT32 = 4
 
 #: Label, key of the summary, meaning.
 _ACCURACIES = (
@@ -30,14 +29,14 @@ _ACCURACIES = (
 
 
 def console_row(summary: Summary) -> str:
-    """The layers, accuracies, files and audit of a run as aligned text.
+    """The layers, accuracies, bytes, files and audit of a run as aligned text.
 
     Parts that the summary lacks are left out. The last line is the run's table row, cells
     between bars in percent and a dash for what was not measured: name, group, target, group
     sparsity, dense, control, first test, first epoch, final, final - control (in percentage
     points). The line above it heads its columns.
     """
-    parts = (_title, _layers, _rounds, _accuracies, _files, _audit, _table_row)
+    parts = (_title, _layers, _rounds, _accuracies, _ledger, _files, _audit, _table_row)
     blocks = ("\n".join(part(summary)) for part in parts)
     return "\n\n".join(block for block in blocks if block)
 
@@ -88,24 +87,32 @@ def _accuracies(run: Summary) -> list[str]:
     return lines if len(lines) > 1 else [*lines, "  not measured"]
 
 
+def _ledger(run: Summary) -> list[str]:
+    if not run["ledger"]:
+        return []
+    rows = _aligned(ledger_rows(run["ledger"]), texts=1)
+    return ["bytes by part, without entropy coding", *(f"  {line}" for line in rows)]
+
+
 def _files(run: Summary) -> list[str]:
-    """The exported files, below what the kernels would take unpruned and uncompressed."""
+    """The exported files, beside the float32 values of all variables of the dense network."""
     if not run["exports"]:
         return []
-    lines = ["files (zipped: deflate, level 9; latency: of one image)"]
-    counts = weights(run)
-    if counts:
-        dense = _BYTES_PER_FLOAT32 * counts[1]
-        lines.append(f"  for comparison, dense float32: {dense:,} bytes (kernels only, no biases)")
-    rows = [("file", "bytes", "zipped bytes", "accuracy", "latency")]
+    lines = ["files (zipped: deflate, level 9; latency: of one image on one thread)"]
+    ledger = run["ledger"] or {}
+    if ledger:
+        dense = f"{ledger['dense_bytes']:,} bytes"
+        lines.append(f"  ratios: to dense float32, all variables: {dense}")
+    rows = [("file", "bytes", "ratio", "zipped bytes", "ratio", "accuracy", "latency")]
     for kind, export in run["exports"].items():
-        size, zipped = (
-            NONE if export.get(key) is None else f"{export[key]:,}"
-            for key in ("bytes", "zipped_bytes")
-        )
+        ratios = ledger.get("files", {}).get(kind, {})
+        sizes = []
+        for key, ratio in (("bytes", "ratio"), ("zipped_bytes", "zipped_ratio")):
+            sizes.append(NONE if export.get(key) is None else f"{export[key]:,}")
+            sizes.append(times(ratios.get(ratio)))
         accuracy, latency = export.get("accuracy"), export.get("latency_ms")
         proof = NONE if accuracy is None else f"{percent(accuracy)} %"
-        rows.append((kind, size, zipped, proof, NONE if latency is None else f"{latency:.3f} ms"))
+        rows.append((kind, *sizes, proof, NONE if latency is None else f"{latency:.3f} ms"))
     return lines + [f"  {line}" for line in _aligned(rows, texts=1)]
 
 

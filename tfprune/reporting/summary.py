@@ -83,13 +83,18 @@ _CONTRACT = (
     Key("layers", "layers", "one row a prunable layer: " + ", ".join(LAYER_KEYS)),
     Key("macs_dense", "count", "multiply-accumulates of one image, all weights"),
     Key("macs_pruned", "count", "multiply-accumulates of one image, kept weights"),
-    Key("ledger", "mapping", "bytes of the coded file by part"),
+    Key(
+        "ledger",
+        "mapping",
+        "bytes: dense_bytes (float32, all variables), parts, layers, files; see `ledger`",
+    ),
     Key(
         "exports",
         "mappings",
         "by kind of file: bytes, zipped_bytes, accuracy, max_abs_difference (of the outputs, "
-        "from the Keras model's), latency_ms (one image), zeros (weights that are zero); of "
-        "tfprune also stages (bytes by stage of compression)",
+        "from the Keras model's), latency_ms (one image, one thread), zeros (weights that are "
+        "zero); of tfprune also stages (bytes by stage of compression); dense_tflite is the "
+        "network before it was pruned",
     ),
     Key("audit", "mapping", "by stage: ok, failed or unverified"),
     Key("versions", "mapping", "version by package"),
@@ -108,6 +113,12 @@ _ADDITIONAL = (
         "texts",
         "layers left with a single weight, which the last-weight rule keeps",
     ),
+    Key(
+        "shrunk",
+        "mapping",
+        "what shrinking took out, pairs of before and after: parameters, macs, units by layer",
+    ),
+    Key("qat_history", "history", "quantization-aware training by epoch"),
     Key("dense_history", "history", "dense training by epoch"),
     Key("deterministic", "flag", "whether a rerun is equal to the bit"),
     Key("retrain_epochs", "count", "epochs of retraining asked for, of all rounds"),

@@ -31,6 +31,7 @@ def train_stage(
     after_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
     before_step: Callable[[int], int | None] | None = None,
     members: Mapping[str, np.ndarray] | None = None,
+    with_board: bool = True,
 ) -> list[dict[str, Any]]:
     """Trains a model by a plan, or loads the result that stands.
 
@@ -47,6 +48,7 @@ def train_stage(
         after_epoch: is shown each new row of the history first, and may add to it.
         before_step: see `Trainer`.
         members: see `Trainer`.
+        with_board: whether TensorBoard, if the run writes it, shows this stage.
 
     Returns:
         The history, an entry an epoch.
@@ -72,7 +74,7 @@ def train_stage(
             members=members,
         )
         board = None
-        if setting.config.tensorboard:
+        if setting.config.tensorboard and with_board:
             texts = {"flags": setting.config.to_flagfile()}
             board = TensorBoard(folder.tensorboard / stage, model, texts)
 

@@ -83,6 +83,8 @@ def export(turn: Turn, images: int) -> None:
     import tfprune
     from benchmarking.steps import network
     from tfprune.export.files import export_files
+    from tfprune.export.form import forms_of
+    from tfprune.export.tflite_files import Judge
     from tfprune.pruning.macs import macs
     from tfprune.pruning.pruner import get_masks
     from tfprune.run_dir import RunDir
@@ -96,7 +98,8 @@ def export(turn: Turn, images: int) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             turn(operations=operations)
             folder = RunDir(Path(scratch))
-            export_files(model, inputs, labels, folder, masks, ("vgg16_bn", {}))
+            forms, _ = forms_of(model, masks)
+            export_files(forms, Judge(inputs, labels, inputs[:200]), folder, ("vgg16_bn", {}))
 
 
 def shrink(turn: Turn) -> None:

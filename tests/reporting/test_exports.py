@@ -1,0 +1,86 @@
+"""The table of what pruning buys, from made-up runs with figures that are easy to check."""
+
+import struct
+
+import pytest
+
+from tfprune.reporting.bytes_plot import bytes_plot
+from tfprune.reporting.exports import exports_markdown, file_label
+from tfprune.reporting.ledger import KernelContent, LayerContent, ledger
+from tfprune.reporting.rows import result_rows
+
+CONTENTS = [LayerContent("conv1", (KernelContent(1000, 100),), biases=25)]  # 4,100 bytes dense
+
+
+def _file(size, accuracy, latency=None):
+    figures = {"bytes": size, "zipped_bytes": size // 2, "accuracy": accuracy}
+    return figures | {"latency_ms": latency, "zeros": 0, "max_abs_difference": 0.0}
+
+
+def _exports(speed=1.0):
+    return {
+        "keras": _file(8200, 0.98),
+        "dense_tflite": _file(4100, 0.98, 1.0),
+        "tflite": _file(4100, 0.98, 1.0),
+        "shrunk_tflite": _file(1025, 0.98, 0.5),
+        "shrunk_tflite_int8": _file(410, 0.975, 0.25 / speed),
+    }
+
+
+def _run_with_ledger(run_of, seed=0, **changes):
+    exports = _exports(changes.pop("speed", 1.0))
+    shrunk = {"parameters": [1025, 250], "macs": None, "units": {"conv1": [25, 5]}}
+    found = {"exports": exports, "ledger": ledger(CONTENTS, exports), "shrunk": shrunk}
+    return run_of(seed, control_accuracy=0.98, **found, **changes)
+
+
+def test_files_are_compared_with_the_dense_network_of_the_same_run(run_of):
+    table = exports_markdown(result_rows([_run_with_ledger(run_of)])).splitlines()
+    name = "| lenet5_conv50 | 1 |"
+    assert [line for line in table if line.startswith(name)] == [
+        f"{name} TFLite float32, not pruned | 4,100 (1.0x) | 2,050 (2.0x) | 98.00 | +0.00 "
+        "| 1.000 | 1.0x |",
+        f"{name} .keras | 8,200 (0.5x) | 4,100 (1.0x) | 98.00 | +0.00 | – | – |",
+        f"{name} TFLite float32 | 4,100 (1.0x) | 2,050 (2.0x) | 98.00 | +0.00 | 1.000 | 1.0x |",
+        f"{name} TFLite float32, shrunk | 1,025 (4.0x) | 512 (8.0x) | 98.00 | +0.00 "
+        "| 0.500 | 2.0x |",
+        f"{name} TFLite full int8, shrunk | 410 (10.0x) | 205 (20.0x) | 97.50 | -0.50 "
+        "| 0.250 | 4.0x |",
+        # 1000 H(1/10) = 469 bits, 59 bytes, say where the 100 kept weights are.
+        f"{name} 4,100 | 400 | 59 | 100 | 559 | 7.3x |",
+    ]
+    assert "| lenet5_conv50 | 0 | 25 | 5 | 1,025 | 250 | – | – | conv1 25 → 5 |" in table
+
+
+def test_seeds_are_averaged_speed_by_speed_and_runs_without_a_ledger_are_left_out(run_of):
+    runs = [_run_with_ledger(run_of, seed, speed=speed) for seed, speed in ((0, 1.0), (1, 2.0))]
+    table = exports_markdown(result_rows([*runs, run_of(2)]))
+    line = next(line for line in table.splitlines() if "full int8" in line)
+    assert line.startswith("| lenet5_conv50 | 2 |") and line.endswith("| 0.188 | 6.0x |")
+
+
+def test_without_a_ledger_there_is_nothing(run_of):
+    rows = result_rows([run_of()])
+    assert exports_markdown(rows) is None and bytes_plot(rows) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "label"),
+    [
+        ("tflite", "TFLite float32"),
+        ("tflite_sparse", "TFLite float32, sparse encoding"),
+        ("shrunk_tflite_sparse_float16", "TFLite float16, sparse encoding, shrunk"),
+        ("tflite_qat", "TFLite full int8, trained for it"),
+        ("shrunk_keras", ".keras, shrunk"),
+        ("tfprune", ".tfprune"),
+    ],
+)
+def test_labels_of_files(kind, label):
+    assert file_label(kind) == label
+
+
+def test_the_plot_is_a_png_of_readme_width_and_the_same_each_time(run_of):
+    rows = result_rows([_run_with_ledger(run_of), _run_with_ledger(run_of, name="other")])
+    drawn = bytes_plot(rows)
+    assert drawn == bytes_plot(rows)
+    assert struct.unpack(">II", drawn[16:24])[0] == 960

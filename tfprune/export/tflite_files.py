@@ -1,0 +1,137 @@
+"""The TFLite files of a run, each proven, and all timed together.
+
+Every file is loaded in LiteRT, run on all judging images, its zeros counted in the
+flatbuffer and compared with the masks. Float32 files also have to compute what the model
+does; what the others lose by rounding, their accuracy says.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfprune.errors import TfpruneError
+from tfprune.export.audit import audit
+from tfprune.export.form import Form
+from tfprune.export.interpreter import latencies_ms
+from tfprune.export.tflite import export_tflite, measure_export
+from tfprune.run_dir import RunDir
+
+_LOG = logging.getLogger("tfprune")
+
+#: Largest output difference, relative to the largest output, between a file that holds the
+#: same float32 weights and the model it was written from.
+TOLERANCE = 1e-3
+#: Timed runs of each file.
+_ROUNDS = 100
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What files are judged on.
+
+    Attributes:
+        inputs: (N, H, W, C) float32, all judging images, normalised.
+        labels: (N,) class numbers.
+        calibration: (n, H, W, C) some of the training split, normalised, for int8 ranges.
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    calibration: np.ndarray
+    _known: dict[int, tuple[Any, np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def outputs_of(self, model: Any) -> np.ndarray:
+        """(N, classes): what a Keras model gives for all inputs; run once for each model."""
+        if id(model) not in self._known:
+            outputs = model.predict(self.inputs, batch_size=500, verbose=0)
+            self._known[id(model)] = (model, outputs)  # kept, so that no other gets its id
+        return self._known[id(model)][1]
+
+
+def tflite_files(
+    forms: Sequence[Form],
+    kinds: Sequence[str],
+    judge: Judge,
+    folder: RunDir,
+    dense: Any = None,
+    aware: Any = None,
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Writes the TFLite files of a run.
+
+    A float32 file of each form, and one of each kind of the last form, the smallest.
+
+    Args:
+        forms: what to export.
+        kinds: "float16", "dynamic", "int8", "qat", and "sparse" or "sparse+float16".
+        judge: what they are judged on.
+        folder: where they go.
+        dense: the network before it was pruned, of which a file is written for comparison.
+        aware: the model that `quantize_aware` made of the last form, trained, for "qat".
+
+    Returns:
+        `exports` and `audit` as `summary.json` holds them.
+
+    Raises:
+        TfpruneError: a file cannot be written, or does not compute what the model does.
+    """
+    paths: dict[str, Path] = {}
+    exports: dict[str, dict[str, Any]] = {}
+    audits: dict[str, str] = {}
+
+    def add(name: str, path: Path, model: Any, kind: str, masks: Mapping | None) -> None:
+        words = set(kind.split("+"))
+        quantize = next(iter(words - {"float32", "sparse"}), None)
+        export_tflite(
+            model,
+            path,
+            quantize=quantize,
+            sparse="sparse" in words,
+            representative_data=judge.calibration,
+        )
+        expected = judge.outputs_of(model)
+        figures = measure_export(path, expected, judge.inputs, judge.labels, timed=False)
+        if quantize is None:
+            require_same_outputs(name, figures, expected)
+        log_file(name, figures)
+        paths[name], exports[name] = path, figures
+        if masks is not None:
+            audits[name] = audit(path, masks).verdict
+
+    if dense is not None:
+        add("dense_tflite", folder.dense_tflite, dense, "float32", None)
+    for form in forms:
+        path = folder.tflite_of(form.name, "float32")
+        add(form.kind("tflite"), path, form.model, "float32", form.masks)
+    last = forms[-1]
+    for kind in kinds:
+        name = last.kind(f"tflite_{kind.replace('+', '_')}")
+        model = aware if kind == "qat" else last.model
+        add(name, folder.tflite_of(last.name, kind), model, kind, last.masks)
+    for name, latency in latencies_ms(paths, judge.inputs, rounds=_ROUNDS).items():
+        exports[name]["latency_ms"] = latency
+    return exports, audits
+
+
+def require_same_outputs(kind: str, figures: Mapping[str, Any], expected: np.ndarray) -> None:
+    """Refuses a file with float32 weights that computes something else than the model.
+
+    Raises:
+        TfpruneError: its outputs differ by more than rounding.
+    """
+    scale = max(1.0, float(np.abs(expected).max()))
+    if not figures["max_abs_difference"] <= TOLERANCE * scale:
+        raise TfpruneError(
+            f"the exported {kind} file computes something else than the model: outputs "
+            f"differ by up to {figures['max_abs_difference']:.3g} (largest {scale:.3g})"
+        )
+
+
+def log_file(kind: str, figures: Mapping[str, Any]) -> None:
+    """Says what was written."""
+    _LOG.info("exported %s: %s bytes, %.4f", kind, figures["bytes"], figures["accuracy"])

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 #: From the bottom up; a module imports from rooms on its own level or earlier in this list.
 ROOMS = [
     {"", "atomic", "backend", "errors", "quiet"},
-    {"cluster", "command", "flag_field", "flagfile", "keras_line", "logs", "machine", "share_bits"},
+    {"cluster", "command", "flag_field", "flagfile", "keras_line", "logs", "machine"},
+    {"memory", "share_bits"},
     {"data", "models", "pruning", "reporting"},
     {"combinations", "config", "run_dir"},
     {"flags"},

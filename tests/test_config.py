@@ -181,4 +181,4 @@ def test_only_flags_off_their_defaults_shape_a_stage():
 
 def test_every_flag_shapes_a_stage_that_is_known():
     stages = {field.metadata["shapes"] for field in FIELDS.values()}
-    assert stages == {"run", "data", "dense", "prune", "retrain", "share", "code"}
+    assert stages == {"run", "data", "dense", "prune", "retrain", "share", "qat", "code"}

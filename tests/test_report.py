@@ -213,3 +213,12 @@ def test_the_command_line_answers_help_and_errors():
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert refused.stderr.startswith("tfprune: error: ")
+
+
+def test_a_run_that_is_not_finished_is_reported_and_not_collected(tmp_path):
+    _write_run(tmp_path / "runs")
+    _write_run(tmp_path / "runs", seed=1, status="interrupted", final_accuracy=None)
+    out = tmp_path / "out"
+    arguments = [str(tmp_path / "runs"), "--out", str(out), "--collect", "--no-plots"]
+    assert main(arguments) == 0
+    assert [path.name for path in out.glob("*-seed*.json")] == ["lenet5_conv50-seed0.json"]

@@ -107,14 +107,16 @@ def write_report(rows: Sequence[ResultRow], out: Path, *, with_plots: bool) -> l
 
 
 def collect(runs: Iterable[dict[str, Any]], out: Path) -> list[Path]:
-    """Copies each summary to `out/<name>-seed<k>.json`; returns the copies' paths.
+    """Copies each finished run's summary to `out/<name>-seed<k>.json`; returns the copies' paths.
+
+    One that still runs, or was stopped, is no evidence yet.
 
     Raises:
         TfpruneError: two runs with one name, a name that is no file name, or a file that
             cannot be written.
     """
     copies: dict[Path, dict[str, Any]] = {}
-    for run in runs:
+    for run in (run for run in runs if run["status"] == "complete"):
         file_name = f"{run['name']}-seed{run['seed']}.json"
         if Path(file_name).name != file_name:
             raise TfpruneError(

@@ -24,7 +24,7 @@ from tfprune.export.stored import read_weights
 
 #: Keys of records and summaries that measure time, or what depends on it.
 _TIMES = {"seconds", "wall_seconds", "images_per_second", "latency_ms", "checksum"}
-_ARCHIVES = {"keras", "keras3", "weights"}
+_ARCHIVES = {"keras", "keras3", "weights", "shrunk_keras"}
 _LEFT_OUT = re.compile(r"(^|/)(cache|logs)/|(^|/)(log\.txt|\.lock-[^/]*)$")
 
 
@@ -96,7 +96,8 @@ def _bits(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
 
 def _timeless(value: Any, archive: bool = False) -> Any:
     if isinstance(value, dict):
-        out = _TIMES | ({"bytes", "zipped_bytes"} if archive else {"zipped_bytes"})
+        zipped = {"zipped_bytes", "zipped_ratio"}
+        out = _TIMES | zipped | ({"bytes", "ratio"} if archive else set())
         return {
             key: _timeless(item, key in _ARCHIVES) for key, item in value.items() if key not in out
         }

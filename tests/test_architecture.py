@@ -37,7 +37,16 @@ PURE += [
     f"compression/{name}.py"
     for name in (
         *("byte_reader", "codebook", "coders", "container", "context", "huffman", "manifest"),
-        *("paper", "plain", "range_coder", "relative_index", "significance", "stages", "tensor"),
+        *(
+            "neighbours",
+            "paper",
+            "plain",
+            "range_coder",
+            "relative_index",
+            "significance",
+            "stages",
+            "tensor",
+        ),
         "value_groups",
     )
 ]

@@ -7,6 +7,7 @@ first, as PyTorch has it, with and without row skipping and parameter optimisati
 that decodes to the same levels counts. Prints JSON, name -> bytes.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,7 +15,17 @@ import sys
 import tempfile
 
 import numpy as np
-from nncodec import nnc
+import torch
+
+# nncodec imports torchvision, and nothing of it is used here. Where its operators do not load
+# (PyTorch without CUDA, torchvision with) it still wants to describe these.
+for name in ("nms", "qnms"):
+    with contextlib.suppress(RuntimeError):
+        torch.library.define(
+            f"torchvision::{name}", "(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor"
+        )
+
+from nncodec import nnc  # noqa: E402
 
 
 def smallest(levels):

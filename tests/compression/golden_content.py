@@ -4,8 +4,9 @@ The files were written once, when format 1 was made, by
 
     pack(golden(), coder, {name: coder.encode(...) for the coded variables})
 
-with each coder; those of format 2, `<coder>-2.tfprune`, with `other_bits=8`. They are never
-written again: whatever tfprune becomes, it reads them.
+with each coder; those of format 2, `<coder>-2.tfprune`, with `other_bits=8`, and of
+`golden_image()`, by `context`, `neighbours-2.tfprune`. They are never written again: whatever
+tfprune becomes, it reads them.
 """
 
 import numpy as np
@@ -58,6 +59,17 @@ def numbers(count, seed):
         state = (1103515245 * state + 12345) % 2**31
         found[i] = state
     return found >> 8
+
+
+def golden_image():
+    """Content of one kernel that keeps a spot of an image of 12 x 12 pixels for each neuron."""
+    place = np.arange(144)[:, None]
+    centre = numbers(40, 5)[None, :] % 144
+    far = (place // 12 - centre // 12) ** 2 + (place % 12 - centre % 12) ** 2
+    kept = numbers(144 * 40, 6).reshape(144, 40) % 100 < 90 // (1 + far)
+    values = (numbers(144 * 40, 7).reshape(144, 40) % 4 - 1.5).astype(np.float32) / 4
+    arrays = {"fc1/kernel": np.where(kept, values, np.float32(0))}
+    return Content(3, "3.15.0", ARCHITECTURE, arrays, frozenset(arrays))
 
 
 def golden():

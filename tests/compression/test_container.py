@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_content import golden
+from golden_content import golden, golden_image
 
 from tfprune.compression import container
 from tfprune.compression.coders import CODERS
@@ -108,6 +108,16 @@ def test_the_golden_file_decodes_to_the_same_bits(coder, version):
         assert content.arrays[name].dtype == array.dtype
         assert content.arrays[name].shape == array.shape
         assert content.arrays[name].tobytes() == array.tobytes(), name
+
+
+def test_the_golden_file_of_neighbours_decodes_to_the_same_bits():
+    content, coder = read(GOLDEN / "neighbours-2.tfprune")
+    expected = golden_image().arrays["fc1/kernel"]
+    assert coder is CODERS["context"]
+    assert content.arrays["fc1/kernel"].tobytes() == expected.tobytes()
+    # Its positions are coded that way: kept in two bytes, entries, a codebook of four, contexts.
+    _, sections = split((GOLDEN / "neighbours-2.tfprune").read_bytes())
+    assert sections[1][1][2 + 3 + 16] & 64
 
 
 def test_the_dictionary_of_version_2_never_changes():

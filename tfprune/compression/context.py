@@ -6,7 +6,9 @@ Bytes of a tensor (numbers as in `byte_reader`):
     entries     number    of the codebook; 0: values are plain float32
     codebook    4 bytes each, little-endian float32
     contexts    1 byte    bits 0-1 the mode of `significance`; bits 2-3 what values are
-                          grouped by (`value_groups`); bits 4-5 log2 of the number of groups
+                          grouped by (`value_groups`); bits 4-5 log2 of the number of groups;
+                          bit 6: positions are coded by `neighbours`, bits 0-1 then being 0
+    lag         number    with bit 6 alone: that of `neighbours`
     words       4 bytes each, to the end: the range coder's
 
 and no more than the first three where nothing is kept. The range coder holds the positions;
@@ -22,6 +24,12 @@ from __future__ import annotations
 import numpy as np
 
 from tfprune.compression.byte_reader import ByteReader, number_bytes
+from tfprune.compression.neighbours import (
+    best_lag,
+    decode_neighbours,
+    encode_neighbours,
+    is_possible,
+)
 from tfprune.compression.range_coder import RangeDecoder, RangeEncoder
 from tfprune.compression.significance import best_mode, decode_positions, encode_positions
 from tfprune.compression.tensor import SparseTensor, read_codebook
@@ -30,6 +38,8 @@ from tfprune.compression.value_groups import COLUMNS, NOTHING, best_groups, line
 # A float32 is a sign, an exponent, and a mantissa coded in two parts.
 _EXPONENTS = 1 << 8
 _HIGH, _LOW = 12, 11
+# The bit of `contexts` for positions by their neighbours.
+_NEIGHBOURS = 1 << 6
 
 
 def encode(tensor: SparseTensor) -> bytes:
@@ -40,8 +50,16 @@ def encode(tensor: SparseTensor) -> bytes:
     if not tensor.kept:
         return head
     encoder = RangeEncoder()
-    mode = best_mode(tensor.positions, tensor.matrix_shape)
-    encode_positions(encoder, tensor.positions, tensor.matrix_shape, mode)
+    shape = tensor.matrix_shape
+    mode, bits_by_mode = best_mode(tensor.positions, shape)
+    lag = 0
+    if is_possible(shape) and tensor.kept < tensor.size:
+        found, bits_by_lag = best_lag(tensor.positions, shape)
+        lag = found if bits_by_lag < bits_by_mode else 0
+    if lag:
+        encode_neighbours(encoder, tensor.positions, shape, lag)
+    else:
+        encode_positions(encoder, tensor.positions, shape, mode)
     symbols, alphabet = tensor.values, len(codebook)
     bits = tensor.values.view(np.uint32)
     if tensor.codebook is None:
@@ -60,8 +78,9 @@ def encode(tensor: SparseTensor) -> bytes:
     if tensor.codebook is None:
         encoder.uniform(bits >> _LOW & ((1 << _HIGH) - 1), 1 << _HIGH)
         encoder.uniform(bits & ((1 << _LOW) - 1), 1 << _LOW)
-    contexts = mode | groups.by << 2 | groups.depth << 4
-    return head + bytes([contexts]) + encoder.to_bytes()
+    contexts = (_NEIGHBOURS if lag else mode) | groups.by << 2 | groups.depth << 4
+    head += bytes([contexts]) + (number_bytes(lag) if lag else b"")
+    return head + encoder.to_bytes()
 
 
 def decode(reader: ByteReader, shape: tuple[int, ...]) -> SparseTensor:
@@ -82,12 +101,20 @@ def decode(reader: ByteReader, shape: tuple[int, ...]) -> SparseTensor:
         reader.end()
         return empty
     contexts = reader.byte()
-    mode, by, depth = contexts & 3, contexts >> 2 & 3, contexts >> 4
-    if by > COLUMNS or depth > 3 or (depth == 0) != (by == NOTHING):
-        raise reader.damaged(f"contexts {contexts} that do not exist")
-    decoder = RangeDecoder(reader)
+    mode, by, depth = contexts & 3, contexts >> 2 & 3, contexts >> 4 & 3
     rows, columns = empty.matrix_shape
-    positions = decode_positions(decoder, reader, kept, (rows, columns), mode)
+    near = bool(contexts & _NEIGHBOURS)
+    wrong = near and (mode or not is_possible((rows, columns)) or kept == empty.size)
+    if wrong or contexts >> 7 or by > COLUMNS or (depth == 0) != (by == NOTHING):
+        raise reader.damaged(f"contexts {contexts} that do not exist")
+    lag = reader.number(at_most=rows) if near else 0
+    if near and not lag:
+        raise reader.damaged("a lag of 0")
+    decoder = RangeDecoder(reader)
+    if near:
+        positions = decode_neighbours(decoder, reader, kept, (rows, columns), lag)
+    else:
+        positions = decode_positions(decoder, reader, kept, (rows, columns), mode)
     first = span = 0
     alphabet = 0 if codebook is None else len(codebook)
     if codebook is None:

@@ -31,8 +31,8 @@ MODES = range(4)
 _BLOCK = 1 << 20
 
 
-def best_mode(positions: np.ndarray, shape: tuple[int, int]) -> int:
-    """The contexts that code these positions in the fewest bits.
+def best_mode(positions: np.ndarray, shape: tuple[int, int]) -> tuple[int, float]:
+    """The contexts that code these positions in the fewest bits, and those bits.
 
     Args:
         positions: (kept,) ascending, into the flattened matrix.
@@ -60,7 +60,7 @@ def best_mode(positions: np.ndarray, shape: tuple[int, int]) -> int:
                 told.adaptive(level, _level_count(axis, shape))
         return float(cost) + 8 * len(told.to_bytes())
 
-    return min(MODES, key=bits)
+    return min(((mode, bits(mode)) for mode in MODES), key=lambda each: each[1])
 
 
 def encode_positions(

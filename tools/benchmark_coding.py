@@ -3,8 +3,8 @@
     python tools/benchmark_coding.py [--millions=1,4,16,33,64] [--rounds=3]
 
 Dense layers of 4096 outputs, 90% of the weights removed, the rest shared with 5 bits, in a file
-of the coder `context`. Each size is a process of its own, whose memory is counted from what it
-holds with its libraries loaded and, when encoding, beside the network itself. Writes
+of the coder `context`. Encoding and decoding are processes of their own, whose memory is counted
+from what they hold with their libraries loaded: the network itself is a part of it. Writes
 `results/compression/scale.json` and `.md`.
 """
 
@@ -32,6 +32,7 @@ from tfprune.machine import machine, versions
 ROOT = Path(__file__).resolve().parents[1]
 _COLUMNS = 4096
 _LAYERS = 4
+_FILE = "large.tfprune"
 _DENSITY = 0.1
 _BITS = 5
 #: What is promised: seconds at 33 million weights, and memory in sizes of the decoded network.
@@ -78,51 +79,73 @@ def layers(weights: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def measure(millions: int) -> dict[str, float]:
-    """Seconds and memory of one size, in this process."""
+def make(folder: Path, millions: int) -> dict[str, float]:
+    """Writes the layers of a network, shared, as arrays; in a process of its own."""
     arrays = layers(millions * 1_000_000)
-    decoded = sum(array.nbytes for array in arrays.values())
     began = time.perf_counter()
     for array in arrays.values():
         kept = array != 0
         centroids, indices = share(array[kept], _BITS)
         array[kept] = centroids[indices]
-    share_seconds = time.perf_counter() - began
-    content = Content(3, "3", {}, arrays, frozenset(arrays))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "large.tfprune"
-        with Peak() as encoding:
-            began, worked = time.perf_counter(), time.process_time()
-            coder = CODERS["context"]
-            codes = {
-                name: coder.encode(SparseTensor.from_array(array)) for name, array in arrays.items()
-            }
-            path.write_bytes(pack(content, coder, codes))
-            encode_seconds = time.perf_counter() - began
-            encode_cpu = time.process_time() - worked
-        del codes
-        with Peak() as decoding:
-            began, worked = time.perf_counter(), time.process_time()
-            held, _ = read(path)
-            decode_seconds = time.perf_counter() - began
-            decode_cpu = time.process_time() - worked
-        equal = all(
-            held.arrays[name].tobytes() == array.tobytes() for name, array in arrays.items()
-        )
-        if not equal:
-            raise SystemExit("the file does not hold what was written")
-        return {
-            "weights": decoded // 4,
-            "file_bytes": path.stat().st_size,
-            "share_seconds": share_seconds,
-            "encode_seconds": encode_seconds,
-            "decode_seconds": decode_seconds,
-            "encode_cpu_seconds": encode_cpu,
-            "decode_cpu_seconds": decode_cpu,
-            # With the network itself, which is there before encoding begins.
-            "encode_memory": (encoding.bytes + decoded) / decoded,
-            "decode_memory": decoding.bytes / decoded,
+    seconds = time.perf_counter() - began
+    for name, array in arrays.items():
+        np.save(folder / f"{name.replace('/', '+')}.npy", array)
+    return {"share_seconds": seconds}
+
+
+def encode(folder: Path) -> dict[str, float]:
+    """Reads the layers and writes the file; in a process of its own."""
+    with Peak() as peak:
+        arrays = _made(folder)
+        began, worked = time.perf_counter(), time.process_time()
+        content = Content(3, "3", {}, arrays, frozenset(arrays))
+        coder = CODERS["context"]
+        codes = {
+            name: coder.encode(SparseTensor.from_array(array)) for name, array in arrays.items()
         }
+        (folder / _FILE).write_bytes(pack(content, coder, codes))
+        seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+    decoded = sum(array.nbytes for array in arrays.values())
+    return {
+        "weights": decoded // 4,
+        "file_bytes": (folder / _FILE).stat().st_size,
+        "encode_seconds": seconds,
+        "encode_cpu_seconds": cpu,
+        "encode_memory": peak.bytes / decoded,
+    }
+
+
+def decode(folder: Path) -> dict[str, float]:
+    """Reads the file, and compares every bit; in a process of its own."""
+    with Peak() as peak:
+        began, worked = time.perf_counter(), time.process_time()
+        held, _ = read(folder / _FILE)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+    arrays = _made(folder)
+    if any(held.arrays[name].tobytes() != array.tobytes() for name, array in arrays.items()):
+        raise SystemExit("the file does not hold what was written")
+    decoded = sum(array.nbytes for array in arrays.values())
+    return {
+        "decode_seconds": seconds,
+        "decode_cpu_seconds": cpu,
+        "decode_memory": peak.bytes / decoded,
+    }
+
+
+def _made(folder: Path) -> dict[str, np.ndarray]:
+    return {path.stem.replace("+", "/"): np.load(path) for path in sorted(folder.glob("*.npy"))}
+
+
+def measure(millions: int) -> dict[str, float]:
+    """One round of one size."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for step in ("make", "encode", "decode"):
+            child = [sys.executable, __file__, f"--step={step}", f"--folder={folder}"]
+            child.append(f"--millions={millions}")
+            output = subprocess.run(child, check=True, capture_output=True, text=True).stdout
+            found |= json.loads(output)
+    return found
 
 
 def table(record: dict) -> str:
@@ -148,9 +171,9 @@ def table(record: dict) -> str:
     lines += [
         "",
         f"90% of the weights removed, 5 bits, coder `context`; the median of {record['rounds']} "
-        "rounds, each in a process",
-        "of its own. Memory in sizes of the decoded network (4 bytes a weight), which is itself",
-        f"counted. {processor}, one thread.",
+        "rounds. Memory in sizes",
+        "of the decoded network (4 bytes a weight), which is itself counted.",
+        f"{processor}, one thread.",
         "Generated by `python tools/benchmark_coding.py`; not to be edited.",
     ]
     return "\n".join(lines) + "\n"
@@ -164,20 +187,20 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "compression")
     parser.add_argument("--table", action="store_true", help="measure nothing, write the table")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=("make", "encode", "decode"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(options.one)))
+    if options.step == "make":
+        print(json.dumps(make(options.folder, int(options.millions))))
+        return 0
+    if options.step:
+        print(json.dumps((encode if options.step == "encode" else decode)(options.folder)))
         return 0
     path = options.out / "scale.json"
     if not options.table:
         rows = []
         for millions in map(int, options.millions.split(",")):
-            child = [sys.executable, __file__, f"--one={millions}"]
-            found = [
-                json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout)
-                for _ in range(options.rounds)
-            ]
+            found = [measure(millions) for _ in range(options.rounds)]
             rows.append({key: float(np.median([row[key] for row in found])) for key in found[0]})
             rows[-1] |= {key: int(rows[-1][key]) for key in ("weights", "file_bytes")}
             print(json.dumps(rows[-1]), flush=True)

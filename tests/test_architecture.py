@@ -15,7 +15,7 @@ ROOMS = [
     {"cluster", "command", "flag_field", "flagfile", "keras_line", "logs", "machine"},
     {"memory", "share_bits"},
     {"data", "models", "pruning", "reporting"},
-    {"combinations", "config", "run_dir"},
+    {"combinations", "config", "flag_table", "run_dir"},
     {"flags"},
     {"export", "compression"},
     {"figures"},

@@ -1,4 +1,4 @@
-"""Bits of codebooks as a user says them: one number, or some by kind or layer."""
+"""What users can say of shared and coded weights: bits, how k-means starts, coders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from tfprune.errors import UsageError
 OTHER_BITS = (32, 16, 8)
 #: Bits of a codebook index.
 SHARE_BITS = range(1, 13)
+#: How k-means starts, the paper's best first (Deep Compression, section 3.2 and figure 4).
+INITIALISATIONS = ("linear", "density", "random")
+#: Coders of a `.tfprune` file, the smaller one first.
+CODER_NAMES = ("context", "huffman")
 
 
 def parse_bits(text: str, flag: str) -> int | dict[str, int]:

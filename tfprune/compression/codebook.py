@@ -15,10 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfprune.errors import UsageError
-from tfprune.share_bits import SHARE_BITS
-
-#: How k-means starts, the paper's best first (its section 3.2 and figure 4).
-INITIALISATIONS = ("linear", "density", "random")
+from tfprune.share_bits import INITIALISATIONS, SHARE_BITS
 
 # A bound against cycling in the last digit; on real layers some tens to hundreds suffice.
 _MAX_ITERATIONS = 10_000

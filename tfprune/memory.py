@@ -16,8 +16,8 @@ def keep_freed_memory() -> bool:
 
     By default each tensor of 32 MB or more is new memory from the system, whose pages it
     clears one by one as they are touched: at every step anew for gradients and masked weights
-    of a large dense layer, a fifth of an AlexNet's training step. For commands only, and
-    before TensorFlow's threads exist: it concerns the whole process.
+    of a large layer. For commands only, and before TensorFlow's threads exist: it concerns the
+    whole process.
 
     Returns:
         Whether it could be asked for; other C libraries have no such door.

@@ -72,6 +72,8 @@ BAD = {
     "--allocation=explicit": "--layer_sparsity and --allocation=explicit belong together",
     "--layer_sparsity=fc1=0.5": "--layer_sparsity and --allocation=explicit belong together",
     "--allocation=explicit --layer_sparsity=fc1": "received 'fc1'",
+    "--resize=16": "--resize takes SIDE:EPOCHS,... .* received .16.",
+    "--retrain_resize=16:0": "--retrain_resize takes .* received .16:0.",
     "--allocation=explicit --layer_sparsity=fc1=1": "received 'fc1=1'",
     "--allocation=explicit --layer_sparsity==0.5": "received '=0.5'",
     "--stddev_quality=1": "--stddev_quality needs --allocation=stddev",

@@ -37,6 +37,8 @@ class Config(FlagTable):
             check_range(field, getattr(self, field.name))
         check_learning_rates(self)
         self.sparsity_by_layer()
+        for flag in ("resize", "retrain_resize"):
+            self.sides(flag)
         check_target(self)
         check_sensitivity(self)
         check_schedule(self)
@@ -107,6 +109,19 @@ class Config(FlagTable):
                     f"received {item!r}"
                 ) from None
         return result
+
+    def sides(self, flag: str) -> tuple[tuple[int, int], ...]:
+        """What `resize` or `retrain_resize` says: (side in pixels, epochs), one after the other."""
+        result = []
+        for item in getattr(self, flag):
+            side, _, epochs = item.partition(":")
+            if not (side.isdecimal() and epochs.isdecimal() and int(side) and int(epochs)):
+                raise UsageError(
+                    f"--{flag} takes SIDE:EPOCHS,... with whole numbers above 0, as 16:10,24:5; "
+                    f"received {item!r}"
+                )
+            result.append((int(side), int(epochs)))
+        return tuple(result)
 
     def bits_by_layer(self) -> int | dict[str, int]:
         """`share_bits` as `share_weights` takes them; only where there are some."""

@@ -107,6 +107,13 @@ class FlagTable:
     )
     label_smoothing: float = flag(0.0, "Label smoothing.", "data", low=0, below=1)
 
+    resize: tuple[str, ...] = flag(
+        (),
+        "Train on smaller images first, SIDE:EPOCHS (16:10,24:5: ten epochs at 16 pixels, five at "
+        "24, the others at full size); empty: at full size.",
+        "dense",
+    )
+
     # -- pruning ---------------------------------------------------------------------------
     group: str = flag(
         "fc",
@@ -248,6 +255,9 @@ class FlagTable:
         (), "Boundaries in epochs, ascending; instead of the above.", "retrain", low=1
     )
     retrain_lr_warmup_epochs: float = flag(0.0, "Epochs of linear warm-up.", "retrain", low=0)
+    retrain_resize: tuple[str, ...] = flag(
+        (), "Smaller images in the first epochs of each round, as --resize has it.", "retrain"
+    )
     retrain_dropout: float = flag(
         -1.0, "Dropout rate when retraining; -1: as in dense training.", "retrain", below=1
     )

@@ -27,6 +27,7 @@ from tfprune.training.learning_rate import PiecewiseConstant
 from tfprune.training.objective import check_fit
 from tfprune.training.plan import Plan
 from tfprune.training.randomness import use_resettable_dropout
+from tfprune.training.resizing import Resizing
 
 _CALIBRATION_IMAGES = 200
 
@@ -90,6 +91,8 @@ class Setting:
         model = self.new_model()
         if config.user_model is not None:  # a network of the registry is built to fit
             check_fit(model, self.dataset.image_shape, self.dataset.classes)
+        for plan in (self.dense_plan(), self.retrain_plan()):
+            plan.resizing.check(model)
         if "qat" in config.quantize:
             require_tf_keras()
         if config.sparsity:
@@ -161,7 +164,8 @@ class Setting:
             config.lr_boundaries,
             config.lr_warmup_epochs,
         )
-        return self._plan("dense", "dense", config.epochs, config.batch_size, rate)
+        plan = self._plan("dense", "dense", config.epochs, config.batch_size, rate)
+        return dataclasses.replace(plan, resizing=Resizing(config.sides("resize")))
 
     def retrain_plan(self, number: int = 1, *, last: bool = True) -> Plan:
         """How a pruned model, and its control, are retrained in a round.
@@ -186,7 +190,8 @@ class Setting:
             rate = dataclasses.replace(self.dense_plan().rate, begin=config.rewind_epoch)
         epochs = config.retrain_epochs if last else flags["round_epochs"]
         draws = "retrain" if number == 1 else f"retrain-round{number}"
-        return self._plan("retrain", draws, epochs, flags["retrain_batch_size"], rate)
+        plan = self._plan("retrain", draws, epochs, flags["retrain_batch_size"], rate)
+        return dataclasses.replace(plan, resizing=Resizing(config.sides("retrain_resize")))
 
     @functools.cached_property
     def share_flags(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_console_row_shows_layers_accuracies_files_audit_and_the_table_row(run_o
         "  conv1            624           512       12      24  548   1.1x",
         "  all              624           512       12      24  548   1.1x",
         "",
-        "files (zipped: deflate, level 9; latency: of one image on one thread)",
+        "files (zipped: deflate, level 6; latency: of one image on one thread)",
         "  ratios: to dense float32, all variables: 624 bytes",
         "  file        bytes  ratio  zipped bytes  ratio  accuracy   latency",
         "  tflite  1,234,567   0.0x         1,000   0.6x   98.94 %  0.071 ms",
@@ -78,7 +78,7 @@ def test_console_row_of_a_baseline_ends_with_its_headline(baseline_of):
 
 def test_console_row_without_a_ledger_has_no_ratios(run_of):
     lines = console_row(run_of()).splitlines()
-    place = lines.index("files (zipped: deflate, level 9; latency: of one image on one thread)")
+    place = lines.index("files (zipped: deflate, level 6; latency: of one image on one thread)")
     assert lines[place + 1 : place + 4] == [
         "  file    bytes  ratio  zipped bytes  ratio  accuracy  latency",
         "  tflite  1,000      –             –      –   98.94 %        –",

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import zlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,14 @@ from tfprune.export.audit import audit
 from tfprune.export.form import Form
 from tfprune.export.keras3 import export_keras3
 from tfprune.export.stored import named_weights
-from tfprune.export.tflite_files import Judge, log_file, require_same_outputs, tflite_files
+from tfprune.export.tflite_files import (
+    Judge,
+    log_file,
+    require_same_outputs,
+    tflite_files,
+    time_files,
+)
+from tfprune.export.zipped import zipped_bytes
 from tfprune.pruning.pruner import strip
 from tfprune.run_dir import RunDir
 
@@ -63,46 +69,56 @@ def export_files(
     Raises:
         TfpruneError: a file cannot be written, or does not compute what the model does.
     """
-    exports: dict[str, Any] = {}
+    keras_exports: dict[str, Any] = {}
     audits: dict[str, str] = {}
     outputs: dict[str, np.ndarray] = {}
-    # Large files take seconds to zip; a thread does it beside the next file's work.
-    with ThreadPoolExecutor(1) as zipper:
+    # Zipping takes seconds a file, and Keras 3 is another process: both go beside the rest.
+    with ThreadPoolExecutor(2) as background:
+        keras3 = None
+        if network is not None and IS_TF_KERAS:
+            judge.outputs_of(forms[0].model)  # here, and not in two threads at a time
+            keras3 = background.submit(_keras3_file, forms[0], judge, folder, network)
         for form in forms:
-            of_form = network if form.name == "pruned" else None
-            expected = judge.outputs_of(form.model)
-            figures, paths = _keras_files(form, judge, expected, folder, of_form, zipper)
-            exports |= figures
-            outputs |= dict.fromkeys(figures, expected)
+            figures, paths = _keras_files(form, judge, folder, background)
+            keras_exports |= figures
+            outputs |= dict.fromkeys(figures, judge.outputs_of(form.model))
             if form.masks is not None:
                 audits |= {kind: audit(paths[kind], form.masks).verdict for kind in figures}
-    for kind, figures in exports.items():
-        figures["zipped_bytes"] = figures["zipped_bytes"].result()
+        files, exports, verdicts = tflite_files(forms, kinds, judge, folder, dense, aware)
+        for figures in keras_exports.values():
+            figures["zipped_bytes"] = figures["zipped_bytes"].result()
+        if keras3 is not None:
+            keras_exports["keras3"] = keras3.result()
+            outputs["keras3"] = judge.outputs_of(forms[0].model)
+            if forms[0].masks is not None:
+                audits["keras3"] = audit(folder.pruned_keras3, forms[0].masks).verdict
+    for kind, figures in keras_exports.items():
         require_same_outputs(kind, figures, outputs[kind])
         log_file(kind, figures)
-    more, verdicts = tflite_files(forms, kinds, judge, folder, dense, aware)
-    return exports | more, audits | verdicts
+    time_files(files, exports, judge)  # when nothing else is at work
+    return keras_exports | exports, audits | verdicts
 
 
 def _keras_files(
-    form: Form,
-    judge: Judge,
-    expected: np.ndarray,
-    folder: RunDir,
-    network: tuple[str, dict[str, Any]] | None,
-    zipper: ThreadPoolExecutor,
+    form: Form, judge: Judge, folder: RunDir, background: Executor
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
-    """Writes and proves the files of both Kerases: their figures and paths, by kind."""
+    """Writes and proves the files of this Keras: figures, zipped bytes to come, and paths."""
     plain, labels, sample = form.model, judge.labels, judge.inputs[:_SAMPLE]
+    expected = judge.outputs_of(plain)
+
+    def figures_of(path: Path) -> dict[str, Any]:
+        outputs = loaded.predict(sample, batch_size=500, verbose=0)
+        zipped = background.submit(zipped_bytes, path)
+        return _figures(path, outputs, expected, labels) | {"zipped_bytes": zipped}
+
     shrunk = form.name == "shrunk"
-    keras_path = folder.shrunk_keras if shrunk else folder.pruned_keras
-    paths = {form.kind("keras"): keras_path}
-    with atomic_path(keras_path) as path:
-        plain.save(path)
-    loaded = keras.models.load_model(keras_path, compile=False)
-    _require_same_weights(keras_path, loaded, plain)
-    outputs = loaded.predict(sample, batch_size=500, verbose=0)
-    exports = {form.kind("keras"): _figures(keras_path, outputs, expected, labels, zipper)}
+    paths = {form.kind("keras"): folder.shrunk_keras if shrunk else folder.pruned_keras}
+    for kind, keras_path in paths.items():
+        with atomic_path(keras_path) as path:
+            plain.save(path)
+        loaded = keras.models.load_model(keras_path, compile=False)
+        _require_same_weights(keras_path, loaded, plain)
+        exports = {kind: figures_of(keras_path)}
     if shrunk:
         return exports, paths
 
@@ -113,24 +129,21 @@ def _keras_files(
     loaded.set_weights([np.zeros_like(array) for array in loaded.get_weights()])
     loaded.load_weights(folder.pruned_weights)
     _require_same_weights(folder.pruned_weights, loaded, plain)
-    outputs = loaded.predict(sample, batch_size=500, verbose=0)
-    exports["weights"] = _figures(folder.pruned_weights, outputs, expected, labels, zipper)
+    exports["weights"] = figures_of(folder.pruned_weights)
     paths["weights"] = folder.pruned_weights
-
-    if network is not None and IS_TF_KERAS:
-        name, options = network
-        outputs = export_keras3(
-            name,
-            sample.shape[1:],
-            expected.shape[1],
-            options,
-            named_weights(plain),
-            folder.pruned_keras3,
-            sample,
-        )
-        exports["keras3"] = _figures(folder.pruned_keras3, outputs, expected, labels, zipper)
-        paths["keras3"] = folder.pruned_keras3
     return exports, paths
+
+
+def _keras3_file(
+    form: Form, judge: Judge, folder: RunDir, network: tuple[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Writes and proves the Keras 3 file of a registry network."""
+    (name, options), expected = network, judge.outputs_of(form.model)
+    sample, weights = judge.inputs[:_SAMPLE], named_weights(form.model)
+    path = folder.pruned_keras3
+    shape, classes = sample.shape[1:], expected.shape[1]
+    outputs = export_keras3(name, shape, classes, options, weights, path, sample)
+    return _figures(path, outputs, expected, judge.labels) | {"zipped_bytes": zipped_bytes(path)}
 
 
 def code_file(
@@ -159,6 +172,7 @@ def code_file(
     report = save_compressed(plain, folder.coded, coder=coder, other_bits=other_bits)
     outputs = load_compressed(folder.coded).predict(inputs, batch_size=500, verbose=0)
     figures = _figures(folder.coded, outputs, expected, labels)
+    figures["zipped_bytes"] = zipped_bytes(folder.coded)
     figures["stages"] = report.stages
     if other_bits == 32:
         require_same_outputs("tfprune", figures, expected)
@@ -175,13 +189,9 @@ def _require_same_weights(path: Path, loaded: Any, model: Any) -> None:
 
 
 def _figures(
-    path: Path,
-    outputs: np.ndarray,
-    expected: np.ndarray,
-    labels: np.ndarray,
-    zipper: ThreadPoolExecutor | None = None,
+    path: Path, outputs: np.ndarray, expected: np.ndarray, labels: np.ndarray
 ) -> dict[str, Any]:
-    """The figures of a file that holds a Keras model; with a zipper one is to come.
+    """The figures of a file that holds a Keras model, all but its zipped bytes.
 
     `outputs` are those of all inputs, or of the first few of a file with the model's own
     weights, whose accuracy is then that of the `expected` outputs.
@@ -189,13 +199,8 @@ def _figures(
     judged = outputs if len(outputs) == len(expected) else expected
     return {
         "bytes": path.stat().st_size,
-        "zipped_bytes": zipper.submit(_zipped_bytes, path) if zipper else _zipped_bytes(path),
         "accuracy": float(np.mean(judged.argmax(axis=1) == labels)),
         "max_abs_difference": float(np.abs(outputs - expected[: len(outputs)]).max()),
         "latency_ms": None,
         "zeros": None,
     }
-
-
-def _zipped_bytes(path: Path) -> int:
-    return len(zlib.compress(path.read_bytes(), 9))

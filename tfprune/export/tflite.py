@@ -6,7 +6,6 @@ then fail in the interpreter, or fail nowhere and compute something else.
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from tfprune.atomic import atomic_path
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.export.interpreter import latencies_ms, one_line, run_tflite
+from tfprune.export.zipped import zipped_bytes
 from tfprune.quiet import quiet
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def measure_export(
             `latencies_ms` for all files.
 
     Returns:
-        bytes; zipped_bytes (deflate, level 9); accuracy (fraction); max_abs_difference (from
+        bytes; zipped_bytes (see there); accuracy (fraction); max_abs_difference (from
         `model_outputs`, in their units); latency_ms (median of one input on one thread; None
         when not timed); zeros (in all weight tensors).
 
@@ -182,10 +182,9 @@ def measure_export(
             f"{len(inputs)} inputs, {len(model_outputs)} outputs, {len(labels)} labels"
         )
     outputs = run_tflite(path, inputs)
-    content = Path(path).read_bytes()
     return {
-        "bytes": len(content),
-        "zipped_bytes": len(zlib.compress(content, 9)),
+        "bytes": Path(path).stat().st_size,
+        "zipped_bytes": zipped_bytes(Path(path)),
         "accuracy": float(np.mean(np.argmax(outputs, axis=-1) == np.reshape(labels, -1))),
         "max_abs_difference": float(np.max(np.abs(outputs - model_outputs))),
         "latency_ms": latencies_ms({"": path}, inputs)[""] if timed else None,

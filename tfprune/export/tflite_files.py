@@ -61,7 +61,7 @@ def tflite_files(
     folder: RunDir,
     dense: Any = None,
     aware: Any = None,
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+) -> tuple[dict[str, Path], dict[str, dict[str, Any]], dict[str, str]]:
     """Writes the TFLite files of a run.
 
     A float32 file of each form, and one of each kind of the last form, the smallest.
@@ -75,7 +75,8 @@ def tflite_files(
         aware: the model that `quantize_aware` made of the last form, trained, for "qat".
 
     Returns:
-        `exports` and `audit` as `summary.json` holds them.
+        The files' paths, and `exports` and `audit` as `summary.json` holds them, but for the
+        latencies: see `time_files`.
 
     Raises:
         TfpruneError: a file cannot be written, or does not compute what the model does.
@@ -113,9 +114,15 @@ def tflite_files(
         name = last.kind(f"tflite_{kind.replace('+', '_')}")
         model = aware if kind == "qat" else last.model
         add(name, folder.tflite_of(last.name, kind), model, kind, last.masks)
+    return paths, exports, audits
+
+
+def time_files(
+    paths: Mapping[str, Path], exports: Mapping[str, dict[str, Any]], judge: Judge
+) -> None:
+    """Times files together, in turns, and notes each one's `latency_ms` in its figures."""
     for name, latency in latencies_ms(paths, judge.inputs, rounds=_ROUNDS).items():
         exports[name]["latency_ms"] = latency
-    return exports, audits
 
 
 def require_same_outputs(kind: str, figures: Mapping[str, Any], expected: np.ndarray) -> None:

@@ -98,7 +98,7 @@ def _files(run: Summary) -> list[str]:
     """The exported files, beside the float32 values of all variables of the dense network."""
     if not run["exports"]:
         return []
-    lines = ["files (zipped: deflate, level 9; latency: of one image on one thread)"]
+    lines = ["files (zipped: deflate, level 6; latency: of one image on one thread)"]
     ledger = run["ledger"] or {}
     if ledger:
         dense = f"{ledger['dense_bytes']:,} bytes"

@@ -31,7 +31,7 @@ _TFLITE = {
 }
 
 _LEGEND = """\
-*Bytes*, *zipped* (deflate, level 9): of the file, and in brackets how many times less than the
+*Bytes*, *zipped* (deflate, level 6): of the file, and in brackets how many times less than the
 float32 values of all variables of the dense network. *Accuracy*: of the file itself, on the whole
 test set, in percent; *to the control*: in percentage points, the control being the unpruned
 network after the same extra epochs, as a Keras model. *Latency*: one image on one thread in

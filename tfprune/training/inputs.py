@@ -39,7 +39,7 @@ class Normalization:
         return cls(tuple(1 / deviation), tuple(-mean / deviation))
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """(B, H, W, C) uint8 -> (B, H, W, C) float32."""
+        """(B, H, W, C) pixels in [0, 255] -> (B, H, W, C) float32."""
         scale = tf.constant(self.scale, tf.float32)
         return tf.cast(images, tf.float32) * scale + tf.constant(self.offset, tf.float32)
 

@@ -26,6 +26,7 @@ from tfprune.training.inputs import Augmentation, Normalization
 from tfprune.training.interrupt import Interruptible
 from tfprune.training.learning_rate import PiecewiseConstant
 from tfprune.training.plan import Plan
+from tfprune.training.resizing import Resizing
 from tfprune.training.steps import Steps, check_batch
 from tfprune.training.workers import Workers
 
@@ -188,4 +189,5 @@ def require_same_masks(workers: Workers, steps: Steps) -> None:
 def _plan_of(fields: dict[str, Any]) -> Plan:
     rate = PiecewiseConstant(**fields["rate"])
     augmentation = Augmentation(**fields["augmentation"])
-    return Plan(**fields | {"rate": rate, "augmentation": augmentation})
+    resizing = Resizing(**fields["resizing"])
+    return Plan(**fields | {"rate": rate, "augmentation": augmentation, "resizing": resizing})

@@ -6,6 +6,7 @@ import dataclasses
 
 from tfprune.training.inputs import Augmentation
 from tfprune.training.learning_rate import PiecewiseConstant
+from tfprune.training.resizing import Resizing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Plan:
         label_smoothing: see `Objective`.
         augmentation: what is done to the images of a batch.
         seed: the run's seed.
+        resizing: which epochs see smaller images.
     """
 
     stage: str
@@ -37,3 +39,4 @@ class Plan:
     label_smoothing: float
     augmentation: Augmentation
     seed: int
+    resizing: Resizing = dataclasses.field(default_factory=Resizing)

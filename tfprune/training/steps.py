@@ -17,6 +17,7 @@ from tfprune.training.objective import Objective
 from tfprune.training.optimizer import make_optimizer, optimizer_variables
 from tfprune.training.plan import Plan
 from tfprune.training.randomness import random_states, set_states, stage_key
+from tfprune.training.resizing import forward_at, resized
 
 
 class Steps:
@@ -39,7 +40,7 @@ class Steps:
         replicas: Replicas,
         members: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Makes the optimizer; the graph is traced by the first `run`.
+        """Makes the optimizer; a graph is traced by the first `run` that needs it.
 
         Args:
             model: a built Keras classifier.
@@ -65,7 +66,7 @@ class Steps:
             self._optimizer = make_optimizer(plan.optimizer, trained)
         self.variables = [*self._twin.weights, *optimizer_variables(self._optimizer)]
         self.variables += self._centroids.variables
-        self._graph: Callable | None = None
+        self._graphs: dict[int, Callable] = {}  # by the side of the images they train on
         self._images, self._labels = None, None
 
     def read(self) -> list[np.ndarray]:
@@ -80,7 +81,7 @@ class Steps:
     def run(
         self, order: np.ndarray, rates: np.ndarray, first: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Trains some steps.
+        """Trains some steps of one epoch.
 
         Args:
             order: the numbers of the images of each step: int32, shape (steps, batch).
@@ -90,11 +91,14 @@ class Steps:
         Returns:
             The loss of each step, shape (steps,), and how many images were right, ().
         """
-        if self._graph is None:
-            self._graph = self._compile()
+        if self._images is None:
             self._images = tf.constant(self._train.images)
             self._labels = tf.constant(self._train.labels)
-        losses, correct = self._graph(
+        epoch = first // (len(self._train.images) // self._plan.batch_size)
+        side = self._plan.resizing.side_at(epoch)
+        if side not in self._graphs:
+            self._graphs[side] = self._compile(side)
+        losses, correct = self._graphs[side](
             self._images,
             self._labels,
             tf.constant(order),
@@ -126,12 +130,12 @@ class Steps:
         copies = [self._replicas.copies(mask) for mask in masks]
         return [list(each) for each in zip(*copies, strict=True)]
 
-    def _compile(self) -> Callable:
-        """The graph that runs many steps."""
+    def _compile(self, side: int) -> Callable:
+        """The graph that runs many steps on images of a side; 0: of their own."""
         model, plan, optimizer, replicas = self._twin, self._plan, self._optimizer, self._replicas
         key = stage_key(plan.seed, plan.draws)
         objective = Objective(model, plan.label_smoothing)
-        states = random_states(model)
+        states, forward = random_states(model), forward_at(model, side)
         trained, centroids = list(model.trainable_variables), self._centroids
         kernels = [variable for variable in trained if len(variable.shape) > 1]
 
@@ -146,9 +150,9 @@ class Steps:
             images, labels = tf.gather(images, chosen), tf.gather(labels, chosen)
             seed = tf.stack([tf.constant(key, tf.int32), number * 8])
             set_states(replicas.own(states), tf.constant(key, tf.int32), number)
-            images = self._normalization(plan.augmentation(images, seed, place))
+            images = resized(plan.augmentation(images, seed, place), side)
             with tf.GradientTape() as tape:
-                outputs = model(images, training=True)
+                outputs = forward(self._normalization(images))
                 loss = objective.loss(labels, outputs)
                 total = tf.add_n([loss, *model.losses]) if model.losses else loss
             gradients = tape.gradient(total, trained)

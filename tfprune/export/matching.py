@@ -8,6 +8,7 @@ pruned one. A mask without an array stays without; nothing is taken on trust.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -45,6 +46,12 @@ def match_stored(masks: Masks, stored: Sequence[StoredWeight]) -> dict[str, list
     """
 
     stored = _name_groups(masks, stored)
+    ends: dict[str, list[int]] = {}  # all that `rank` can tell apart from nothing
+    for i, entry in enumerate(stored):
+        ends.setdefault(entry.layer.rsplit("/", 1)[-1], []).append(i)
+
+    def near(key: str) -> Sequence[int]:
+        return ends.get(key.split("/")[-2], ())
 
     def rank(key: str, i: int) -> int | None:
         layer, variable = key.rsplit("/", 1)
@@ -61,7 +68,7 @@ def match_stored(masks: Masks, stored: Sequence[StoredWeight]) -> dict[str, list
         return None
 
     arrays = [entry.values for entry in stored]
-    chosen = _assign(masks, arrays, rank)
+    chosen = _assign(masks, arrays, rank, near)
     return {key: [arrays[i] for i in indices] for key, indices in chosen.items()}
 
 
@@ -174,7 +181,7 @@ def _name_kernels(masks: Masks, kernels: Sequence[Kernel]) -> dict[str, list[int
                 return 0
             return None if i in claimed else _UNNAMED
 
-        chosen = _assign(masks, arrays, rank)
+        chosen = _assign(masks, arrays, rank, lambda key: range(len(arrays)))
         missing = sum(not indices for indices in chosen.values())
         nameless = sum(not indices for indices in named.values())
         came_back = sum(
@@ -190,23 +197,29 @@ def _in_scope(key: str, suffix: str, kernel: Kernel) -> bool:
     return any(re.search(rf"(^|[/;]){layer}([/;]|$)", name) for name in kernel.names)
 
 
-def _assign(masks: Masks, arrays: Sequence[np.ndarray], rank: Rank) -> dict[str, list[int]]:
-    """For each mask the indices of the arrays that carry its weights."""
-    candidates: dict[str, tuple[int, list[int]]] = {}
+def _assign(
+    masks: Masks,
+    arrays: Sequence[np.ndarray],
+    rank: Rank,
+    near: Callable[[str], Sequence[int]],
+) -> dict[str, list[int]]:
+    """For each mask the indices of the arrays that carry its weights; only `near` ones may."""
+    candidates: dict[str, tuple[int, tuple[int, ...]]] = {}
     for key, mask in masks.items():
-        ranks = {i: rank(key, i) for i in range(len(arrays)) if _fits(mask, arrays[i])}
+        ranks = {i: rank(key, i) for i in near(key) if _fits(mask, arrays[i])}
         known = {i: value for i, value in ranks.items() if value is not None}
         best = min(known.values(), default=_UNNAMED)
-        candidates[key] = (best, [i for i, value in known.items() if value == best])
+        candidates[key] = (best, tuple(i for i, value in known.items() if value == best))
+    same = Counter(candidates.values())
     chosen: dict[str, list[int]] = {}
     taken: set[int] = set()
     # Sure names first: what they take is no longer free for the nameless.
     for key in sorted(masks, key=lambda key: (candidates[key][0], -_removed(masks[key]))):
         best, found = candidates[key]
-        rivals = sum(other == (best, found) for other in candidates.values())
+        rivals = same[best, found]
         if best < _UNNAMED and (rivals == 1 or rivals != len(found)):
             # Several arrays under one name are copies, and each has to be right.
-            chosen[key] = found
+            chosen[key] = list(found)
         else:
             free = [i for i in found if i not in taken]
             chosen[key] = sorted(free, key=lambda i: count_came_back(masks[key], arrays[i]))[:1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -65,12 +66,21 @@ def weights(turn: Turn, sizes: Sequence[int]) -> None:
 
 
 def layers(turn: Turn, sizes: Sequence[int]) -> None:
-    """Models of that many dense layers of 8 units."""
+    """Models of that many dense layers of 8 units.
+
+    Functional ones: tf_keras makes a sequential model anew for each layer that it is given, which
+    alone takes a time that grows by the square of their number.
+    """
     import tfprune
-    from benchmarking.pruning import a_model
+    from tfprune.backend import keras
+
+    sys.setrecursionlimit(20 * max(sizes))  # Keras walks along the layers by recursion
 
     def works_of(size: int) -> dict[str, Work]:
-        plain = a_model(widths=[8] * (size - 1), input_size=8)
+        inputs = outputs = keras.Input((8,))
+        for number in range(size):
+            outputs = keras.layers.Dense(8, name=f"fc{number}")(outputs)
+        plain = keras.Model(inputs, outputs)
         model = tfprune.prune(plain, 0.5)
         return {
             "prune": lambda: tfprune.prune(plain, 0.5),

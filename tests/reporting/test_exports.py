@@ -59,6 +59,12 @@ def test_seeds_are_averaged_speed_by_speed_and_runs_without_a_ledger_are_left_ou
     assert line.startswith("| lenet5_conv50 | 2 |") and line.endswith("| 0.188 | 6.0x |")
 
 
+def test_without_files_there_is_the_ledger_alone(run_of):
+    table = exports_markdown(result_rows([_run_with_ledger(run_of) | {"exports": None}]))
+    assert "| run | seeds | file |" not in table
+    assert "| lenet5_conv50 | 1 | 4,100 | 400 | 59 | 100 | 559 | 7.3x |" in table
+
+
 def test_without_a_ledger_there_is_nothing(run_of):
     rows = result_rows([run_of()])
     assert exports_markdown(rows) is None and bytes_plot(rows) is None

@@ -60,7 +60,9 @@ def exports_markdown(rows: Sequence[ResultRow]) -> str | None:
     for (network, dataset), members in sections(rows).items():
         known = with_ledger(members)
         if known:
-            parts += [f"### {network} on {dataset or 'its data'}", _files(known)]
+            parts.append(f"### {network} on {dataset or 'its data'}")
+            if any(run["exports"] for row in known for run in row.runs):
+                parts.append(_files(known))
             parts += ["Where the bytes are, without entropy coding:", _parts(known)]
             if any(run["shrunk"] for row in known for run in row.runs):
                 parts += ["What `shrink` takes out:", _shrunk(known)]

@@ -2,8 +2,8 @@
 
     python tools/run_tests.py [pytest arguments]
 
-Keras 3 runs them all; tf_keras those that touch Keras. With arguments both run exactly
-what they name. Exits 0 only if both passed.
+Both run the tests that touch Keras. Of the others some that start commands go to tf_keras, which
+the commands choose by themselves, and the rest to Keras 3: so both take about as long. With arguments both run exactly what they name. Exits 0 only if both passed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,15 @@ BOTH = (
     "tests/test_schedules.py",
     "tests/test_setting.py",
 )
+#: What mostly starts commands, which choose their Keras themselves, and waits for them.
+COMMANDS = ("tests/tools", "tests/test_multi_worker.py")
 
 
 def main(arguments: list[str]) -> int:
-    runs = {"Keras 3": ("0", arguments), "tf_keras": ("1", arguments or list(BOTH))}
+    runs = {
+        "Keras 3": ("0", arguments or [f"--ignore={path}" for path in COMMANDS]),
+        "tf_keras": ("1", arguments or [*BOTH, *COMMANDS]),
+    }
     started = []
     for name, (legacy, chosen) in runs.items():
         output = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (read after the process ends)

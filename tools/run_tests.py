@@ -3,7 +3,8 @@
     python tools/run_tests.py [pytest arguments]
 
 Both run the tests that touch Keras. Of the others some that start commands go to tf_keras, which
-the commands choose by themselves, and the rest to Keras 3: so both take about as long. With arguments both run exactly what they name. Exits 0 only if both passed.
+the commands choose by themselves, and the rest to Keras 3: so both take about as long. With
+arguments both run exactly what they name. Exits 0 only if both passed.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ def test_the_summary_tells_the_story_in_figures(finished):
     assert summary["macs_dense"] == 86400 + 153600 + 30720 + 10080 + 840
     kept = {x["name"]: x["kept"] for x in summary["layers"]}
     assert summary["macs_pruned"] == 86400 + 153600 + kept["fc1"] + kept["fc2"] + 840
+    assert 100e6 < summary["peak_memory_bytes"] < 6e9  # TensorFlow alone, and what VGG may take
 
 
 def test_every_export_was_proven(finished):
@@ -222,10 +223,10 @@ def test_tuning_does_not_look_at_the_test_set(tmp_path):
 
 
 def deterministic_part(summary):
-    """A summary without times, speeds and compressed sizes."""
+    """A summary without times, speeds, memory and compressed sizes."""
     text = json.dumps(summary)
     plain = json.loads(text)
-    for key in ("wall_seconds", "images_per_second"):
+    for key in ("wall_seconds", "images_per_second", "peak_memory_bytes"):
         del plain[key]
     for key in ("history", "control_history", "dense_history"):
         for row in plain[key]:

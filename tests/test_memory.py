@@ -29,3 +29,14 @@ def faults(mode):
 def test_a_block_that_was_freed_is_used_again():
     plain, kept = faults("plain"), faults("keep")
     assert plain > 50 * kept, (plain, kept)  # each block new, or only the first
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="others do not tell")
+def test_the_peak_stays_when_the_memory_is_given_back():
+    code = (
+        "from tfprune.memory import peak_memory; before = peak_memory();"
+        "bytearray(b'1') * (256 << 20); print(peak_memory() - before)"
+    )
+    command = [sys.executable, "-c", code]
+    risen = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert 255 << 20 < risen < 300 << 20

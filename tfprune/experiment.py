@@ -31,6 +31,7 @@ from tfprune.figures import layer_contents, layer_figures, round_figures, traini
 from tfprune.flag_field import text_of
 from tfprune.logs import log_to
 from tfprune.machine import machine, versions
+from tfprune.memory import peak_memory
 from tfprune.pruning.curves import Proposal
 from tfprune.pruning.masks import load_masks
 from tfprune.pruning.prunable import describe
@@ -117,12 +118,14 @@ def _rewind(config: Config) -> str:
     return "none" if config.rewind == "none" else f"{config.rewind}, epoch {config.rewind_epoch}"
 
 
-def _earlier_seconds(path: Path) -> float:
-    """Seconds that earlier sessions of the same run took."""
+def _earlier(path: Path) -> dict[str, Any]:
+    """What earlier sessions of the same run took: seconds in all, and memory at most."""
     try:
-        return read_summary(path)["wall_seconds"] or 0.0
+        found = read_summary(path)
     except TfpruneError:
-        return 0.0  # the first session
+        found = empty_summary()  # the first session
+    peak = found["peak_memory_bytes"]
+    return {"wall_seconds": found["wall_seconds"] or 0.0, "peak_memory_bytes": peak}
 
 
 class Experiment:
@@ -134,7 +137,7 @@ class Experiment:
         self.folder = folder
         self.baseline = baseline_folder(setting)
         self.summary: dict[str, Any] = empty_summary() | _identity(self.config)
-        self.summary["wall_seconds"] = _earlier_seconds(folder.summary)
+        self.summary |= _earlier(folder.summary)
         self._since = time.monotonic()
 
     def run(self) -> dict[str, Any]:
@@ -392,5 +395,7 @@ class Experiment:
         now = time.monotonic()
         self.summary["wall_seconds"] += now - self._since
         self._since = now
+        peaks = (peak_memory(), self.summary["peak_memory_bytes"])
+        self.summary["peak_memory_bytes"] = max((peak for peak in peaks if peak), default=None)
         self.summary["status"] = status
         write_summary(self.folder.summary, self.summary)

@@ -1,10 +1,11 @@
-"""Memory that training frees is kept for its next step."""
+"""Memory of the process: what training frees is kept for its next step; the peak is told."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import sys
+from pathlib import Path
 
 # Numbers of `mallopt` in the GNU C library's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -35,3 +36,17 @@ def keep_freed_memory() -> bool:
             )
         )
     return False
+
+
+def peak_memory() -> int | None:
+    """Largest resident memory of this process so far, in bytes; None where no system tells."""
+    # Linux counts in getrusage what the process was a copy of before it became itself, too.
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None

@@ -4,7 +4,7 @@
 
 Compares everything below two `--runs_dir` folders: the same files, equal weights, masks,
 records, figures, exported and coded files, and TensorBoard points, none of them doubled.
-Times, speeds, and bytes that hold a time (of zip archives and their zipped sizes) are left
+Times, speeds, memory, and bytes that hold a time (of zip archives and their zipped sizes) are left
 out. Prints the differences; exit status 0 without any, 1 with some, 2 for wrong usage.
 """
 
@@ -22,8 +22,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from tfprune.export.stored import read_weights
 
-#: Keys of records and summaries that measure time, or what depends on it.
-_TIMES = {"seconds", "wall_seconds", "images_per_second", "latency_ms", "checksum"}
+#: Keys of records and summaries that measure time or memory, or what depends on it.
+_MEASURED = {"seconds", "wall_seconds", "images_per_second", "latency_ms", "checksum"}
+_MEASURED |= {"peak_memory_bytes"}
 _ARCHIVES = {"keras", "keras3", "weights", "shrunk_keras"}
 _LEFT_OUT = re.compile(r"(^|/)(cache|logs)/|(^|/)(log\.txt|\.lock-[^/]*)$")
 
@@ -97,7 +98,7 @@ def _bits(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
 def _timeless(value: Any, archive: bool = False) -> Any:
     if isinstance(value, dict):
         zipped = {"zipped_bytes", "zipped_ratio"}
-        out = _TIMES | zipped | ({"bytes", "ratio"} if archive else set())
+        out = _MEASURED | zipped | ({"bytes", "ratio"} if archive else set())
         return {
             key: _timeless(item, key in _ARCHIVES) for key, item in value.items() if key not in out
         }

@@ -13,7 +13,8 @@ EXPORTS = {
 def test_console_row_shows_layers_accuracies_files_audit_and_the_table_row(run_of):
     """128 of 150 weights stay: 150 H(128 / 150) = 90.1 bits, 12 bytes, say where."""
     content = LayerContent("conv1", (KernelContent(150, 128),), biases=6)
-    run = run_of(exports=EXPORTS, ledger=ledger([content], EXPORTS))
+    cost = {"wall_seconds": 3754.4, "peak_memory_bytes": 2_310_000_000}
+    run = run_of(exports=EXPORTS, ledger=ledger([content], EXPORTS), **cost)
     assert console_row(run).splitlines() == [
         "lenet5_conv50 (seed 0): lenet5 on mnist, conv layers, target sparsity 50.00 %",
         "",
@@ -41,6 +42,8 @@ def test_console_row_shows_layers_accuracies_files_audit_and_the_table_row(run_o
         "  file        bytes  ratio  zipped bytes  ratio  accuracy   latency",
         "  tflite  1,234,567   0.0x         1,000   0.6x   98.94 %  0.071 ms",
         "  keras       2,000   0.3x             –      –         –         –",
+        "",
+        "took 1:02:34, at most 2.31 GB of memory",
         "",
         "audit of the zeros: ok (pruned, tflite)",
         "",

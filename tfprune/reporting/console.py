@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from tfprune.reporting.ledger import ledger_rows, times
 from tfprune.reporting.rows import (
@@ -36,7 +37,7 @@ def console_row(summary: Summary) -> str:
     sparsity, dense, control, first test, first epoch, final, final - control (in percentage
     points). The line above it heads its columns.
     """
-    parts = (_title, _layers, _rounds, _accuracies, _ledger, _files, _audit, _table_row)
+    parts = (_title, _layers, _rounds, _accuracies, _ledger, _files, _cost, _audit, _table_row)
     blocks = ("\n".join(part(summary)) for part in parts)
     return "\n\n".join(block for block in blocks if block)
 
@@ -114,6 +115,15 @@ def _files(run: Summary) -> list[str]:
         proof = NONE if accuracy is None else f"{percent(accuracy)} %"
         rows.append((kind, *sizes, proof, NONE if latency is None else f"{latency:.3f} ms"))
     return lines + [f"  {line}" for line in _aligned(rows, texts=1)]
+
+
+def _cost(run: Summary) -> list[str]:
+    if run["wall_seconds"] is None:
+        return []
+    cost = f"took {timedelta(seconds=round(run['wall_seconds']))}"
+    if run["peak_memory_bytes"] is not None:
+        cost += f", at most {run['peak_memory_bytes'] / 1e9:.2f} GB of memory"
+    return [cost]
 
 
 def _audit(run: Summary) -> list[str]:

@@ -54,6 +54,7 @@ from tfprune.stages import (
     train_control,
     train_quantized,
 )
+from tfprune.training.inputs import NormalizedImages
 from tfprune.training.interrupt import InterruptedRunError
 from tfprune.training.lockstep import follow, join, replicas_of
 
@@ -319,7 +320,7 @@ class Experiment:
         setting, config = self.setting, self.config
         split = setting.judging_split
         network = None if config.user_model else (config.model, setting.options())
-        inputs = setting.normalization(split.images).numpy()
+        inputs = NormalizedImages(split.images, setting.normalization)
         masks = self._masks() if config.sparsity else None
         exports: dict[str, dict[str, Any]] = {}
         audits: dict[str, str] = {}

@@ -4,7 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfprune.backend import tf
-from tfprune.training.inputs import Augmentation, Normalization, pixel_statistics
+from tfprune.training.inputs import (
+    Augmentation,
+    Normalization,
+    NormalizedImages,
+    pixel_statistics,
+)
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 9, 8, 3), dtype=np.uint8)
@@ -27,6 +32,14 @@ def test_normalization_of_each_kind(kind):
     inputs = Normalization.of(kind, IMAGES)(tf.constant(IMAGES))
     assert inputs.dtype == tf.float32
     np.testing.assert_allclose(inputs, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_images_become_floats_by_slices():
+    normalization = Normalization.of("unit", IMAGES)
+    inputs = NormalizedImages(IMAGES, normalization)
+    assert len(inputs) == 6 and inputs.images is IMAGES
+    np.testing.assert_array_equal(inputs[4:9], normalization(IMAGES)[4:])
+    assert inputs[1:3].dtype == np.float32
 
 
 def test_a_constant_channel_stays_finite():

@@ -24,11 +24,13 @@ from tfprune.compression.artifact import load_compressed, save_compressed
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit
 from tfprune.export.form import Form
+from tfprune.export.interpreter import Inputs
 from tfprune.export.keras3 import export_keras3
 from tfprune.export.stored import named_weights
 from tfprune.export.tflite_files import (
     Judge,
     log_file,
+    outputs_of,
     require_same_outputs,
     tflite_files,
     time_files,
@@ -148,7 +150,7 @@ def _keras3_file(
 
 def code_file(
     model: Any,
-    inputs: np.ndarray,
+    inputs: Inputs,
     labels: np.ndarray,
     folder: RunDir,
     masks: Mapping[str, np.ndarray] | None,
@@ -168,9 +170,9 @@ def code_file(
         TfpruneError: the file cannot be written, or does not compute what the model does.
     """
     plain = strip(model)
-    expected = plain.predict(inputs, batch_size=500, verbose=0)
+    expected = outputs_of(plain, inputs)
     report = save_compressed(plain, folder.coded, coder=coder, other_bits=other_bits)
-    outputs = load_compressed(folder.coded).predict(inputs, batch_size=500, verbose=0)
+    outputs = outputs_of(load_compressed(folder.coded), inputs)
     figures = _figures(folder.coded, outputs, expected, labels)
     figures["zipped_bytes"] = zipped_bytes(folder.coded)
     figures["stages"] = report.stages

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -13,8 +14,16 @@ from tfprune.errors import TfpruneError, UsageError
 from tfprune.quiet import quiet
 
 
+class Inputs(Protocol):
+    """(N, ...) model inputs, by slices: an array, or what makes each slice when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> np.ndarray: ...
+
+
 def run_tflite(
-    path: str | Path, inputs: np.ndarray, *, batch_size: int = 256, threads: int | None = None
+    path: str | Path, inputs: Inputs, *, batch_size: int = 256, threads: int | None = None
 ) -> np.ndarray:
     """Runs a TFLite file on any number of inputs.
 
@@ -42,7 +51,7 @@ def run_tflite(
 
 
 def latencies_ms(
-    paths: Mapping[str, str | Path], sample: np.ndarray, *, rounds: int = 50, threads: int = 1
+    paths: Mapping[str, str | Path], sample: Inputs, *, rounds: int = 50, threads: int = 1
 ) -> dict[str, float]:
     """Median time of one run of each file on one input, in milliseconds.
 

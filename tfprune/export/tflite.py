@@ -13,7 +13,7 @@ import numpy as np
 
 from tfprune.atomic import atomic_path
 from tfprune.errors import TfpruneError, UsageError
-from tfprune.export.interpreter import latencies_ms, one_line, run_tflite
+from tfprune.export.interpreter import Inputs, latencies_ms, one_line, run_tflite
 from tfprune.export.zipped import zipped_bytes
 from tfprune.quiet import quiet
 
@@ -152,7 +152,7 @@ def count_zeros(path: str | Path) -> dict[str, tuple[int, int]]:
 def measure_export(
     path: str | Path,
     model_outputs: np.ndarray,
-    inputs: np.ndarray,
+    inputs: Inputs,
     labels: np.ndarray,
     *,
     timed: bool = True,

@@ -18,7 +18,7 @@ import numpy as np
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit
 from tfprune.export.form import Form
-from tfprune.export.interpreter import latencies_ms
+from tfprune.export.interpreter import Inputs, latencies_ms
 from tfprune.export.tflite import export_tflite, measure_export
 from tfprune.run_dir import RunDir
 
@@ -29,6 +29,13 @@ _LOG = logging.getLogger("tfprune")
 TOLERANCE = 1e-3
 #: Timed runs of each file.
 _ROUNDS = 100
+_BATCH = 500
+
+
+def outputs_of(model: Any, inputs: Inputs) -> np.ndarray:
+    """(N, classes): what a Keras model gives for inputs, of which one batch is made at a time."""
+    starts = range(0, len(inputs), _BATCH)
+    return np.concatenate([model.predict_on_batch(inputs[i : i + _BATCH]) for i in starts])
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,12 @@ class Judge:
     """What files are judged on.
 
     Attributes:
-        inputs: (N, H, W, C) float32, all judging images, normalised.
+        inputs: (N, H, W, C) float32, all judging images, normalised; slices of them are taken.
         labels: (N,) class numbers.
         calibration: (n, H, W, C) some of the training split, normalised, for int8 ranges.
     """
 
-    inputs: np.ndarray
+    inputs: Inputs
     labels: np.ndarray
     calibration: np.ndarray
     _known: dict[int, tuple[Any, np.ndarray]] = field(default_factory=dict, repr=False)
@@ -49,7 +56,7 @@ class Judge:
     def outputs_of(self, model: Any) -> np.ndarray:
         """(N, classes): what a Keras model gives for all inputs; run once for each model."""
         if id(model) not in self._known:
-            outputs = model.predict(self.inputs, batch_size=500, verbose=0)
+            outputs = outputs_of(model, self.inputs)
             self._known[id(model)] = (model, outputs)  # kept, so that no other gets its id
         return self._known[id(model)][1]
 

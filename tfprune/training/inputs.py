@@ -44,6 +44,26 @@ class Normalization:
         return tf.cast(images, tf.float32) * scale + tf.constant(self.offset, tf.float32)
 
 
+@dataclasses.dataclass(frozen=True)
+class NormalizedImages:
+    """A set of images as model inputs; only the slice that is asked for becomes floats.
+
+    Attributes:
+        images: (N, H, W, C) uint8.
+        normalization: of their pixels.
+    """
+
+    images: np.ndarray
+    normalization: Normalization
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, part: slice, /) -> np.ndarray:
+        """(n, H, W, C) float32."""
+        return self.normalization(self.images[part]).numpy()
+
+
 def pixel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel, exact, from counts of the 256 values.
 

@@ -99,7 +99,7 @@ def kill_some(model: keras.Model, seed: int, biased: bool) -> keras.Model:
     return model
 
 
-@settings(max_examples=40, **_SLOW)
+@settings(max_examples=25, **_SLOW)
 @given(graphs)
 def test_outputs_stay_and_nothing_is_left_to_take_out(graph: dict[str, Any]) -> None:
     checked(build(graph))

@@ -242,7 +242,7 @@ def kill_at_random(model: keras.Model, rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_random_graphs_with_random_dead_units_give_the_same_outputs(dtype: str) -> None:
-    @settings(max_examples=15, deadline=None, derandomize=True)
+    @settings(max_examples=10, deadline=None, derandomize=True)
     @given(st.data(), st.integers(0, 2**32 - 1))
     def run(data: st.DataObject, seed: int) -> None:
         model = random_graph(data.draw)

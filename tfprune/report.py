@@ -2,7 +2,7 @@
 
 Reads `summary.json` of run folders and the copies `<name>-seed<k>.json` of results folders,
 and writes `results.md`, `results.csv`, `layers.md` and plots for each network; where runs have
-a ledger, `exports.md` and `bytes.png`, too, and where there are several schedules,
+a ledger, `gains.md`, `exports.md` and `bytes.png`, too, and where there are several schedules,
 `schedules.md` and `schedules.png`. The same summaries give the same bytes of Markdown and CSV,
 in whatever order they are found.
 """
@@ -20,6 +20,7 @@ from tfprune.errors import TfpruneError, UsageError
 from tfprune.reporting import plots
 from tfprune.reporting.bytes_plot import bytes_plot
 from tfprune.reporting.exports import exports_markdown
+from tfprune.reporting.gains import gains_markdown
 from tfprune.reporting.rows import ResultRow, result_rows, sections
 from tfprune.reporting.schedules import schedules_markdown, schedules_plot
 from tfprune.reporting.summary import read_summary, write_summary
@@ -96,6 +97,8 @@ def write_report(rows: Sequence[ResultRow], out: Path, *, with_plots: bool) -> l
     }
     if (exports := exports_markdown(rows)) is not None:
         contents["exports.md"] = exports.encode()
+    if (gains := gains_markdown(rows)) is not None:
+        contents["gains.md"] = gains.encode()
     if (schedules := schedules_markdown(rows)) is not None:
         contents["schedules.md"] = schedules.encode()
     if with_plots:

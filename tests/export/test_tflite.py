@@ -174,3 +174,23 @@ def test_measures_of_an_export(stripped: keras.Model, tmp_path: Path) -> None:
     )
     both = latencies_ms({"a": path, "b": path}, DATA, rounds=3)
     assert set(both) == {"a", "b"} and min(both.values()) > 0
+
+
+def test_inputs_made_on_demand_are_made_once_for_all_timed_runs(
+    stripped: keras.Model, tmp_path: Path
+) -> None:
+    made = []
+
+    class OnDemand:
+        def __len__(self) -> int:
+            return len(DATA)
+
+        def __getitem__(self, part: slice, /) -> np.ndarray:
+            made.append(part)
+            return DATA[part]
+
+    path = export_tflite(stripped, tmp_path / "m.tflite")
+    latencies_ms({"a": path, "b": path}, OnDemand(), rounds=3)
+    assert made == [slice(1)]
+    outputs = run_tflite(path, OnDemand(), batch_size=16)
+    np.testing.assert_array_equal(outputs, run_tflite(path, DATA, batch_size=16))

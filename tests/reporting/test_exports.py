@@ -6,6 +6,7 @@ import pytest
 
 from tfprune.reporting.bytes_plot import bytes_plot
 from tfprune.reporting.exports import exports_markdown, file_label
+from tfprune.reporting.gains import gains_markdown
 from tfprune.reporting.ledger import KernelContent, LayerContent, ledger
 from tfprune.reporting.rows import result_rows
 
@@ -57,6 +58,32 @@ def test_seeds_are_averaged_speed_by_speed_and_runs_without_a_ledger_are_left_ou
     table = exports_markdown(result_rows([*runs, run_of(2)]))
     line = next(line for line in table.splitlines() if "full int8" in line)
     assert line.startswith("| lenet5_conv50 | 2 |") and line.endswith("| 0.188 | 6.0x |")
+
+
+def test_the_gains_are_those_of_the_best_files(run_of):
+    runs = [_run_with_ledger(run_of, seed, speed=speed) for seed, speed in ((0, 1.0), (1, 2.0))]
+    table = gains_markdown(result_rows(runs)).splitlines()
+    best = "TFLite full int8, shrunk"
+    assert [line for line in table if line.startswith("| lenet5_conv50")] == [
+        f"| lenet5_conv50 | 2 | 2.88 | {best} | 410 (10.0x) | -0.50 | {best} | 205 (20.0x) | -0.50 "
+        f"| {best} | 6.0x | -0.50 |"
+    ]
+    # With small files of a network whose int8 is slower than its float32, as LeNet-5's is.
+    slow = _exports() | {"shrunk_tflite_int8": _file(410, 0.975, 2.0), "tfprune": _file(99, 0.97)}
+    run = run_of(exports=slow, ledger=ledger(CONTENTS, slow), control_accuracy=0.98)
+    line = gains_markdown(result_rows([run])).splitlines()[4]
+    assert line.endswith(
+        "| .tfprune | 99 (41.4x) | -1.00 | .tfprune | 49 (83.7x) | -1.00 "
+        "| TFLite float32, shrunk | 2.0x | +0.00 |"
+    )
+
+
+def test_files_that_are_not_timed_are_not_fastest(run_of):
+    exports = {"keras": _file(8200, 0.98)}
+    run = run_of(exports=exports, ledger=ledger(CONTENTS, exports), control_accuracy=0.98)
+    line = gains_markdown(result_rows([run])).splitlines()[4]
+    assert line.endswith("| .keras | 4,100 (1.0x) | +0.00 | – | – | – |")
+    assert gains_markdown(result_rows([_run_with_ledger(run_of) | {"exports": None}])) is None
 
 
 def test_without_files_there_is_the_ledger_alone(run_of):

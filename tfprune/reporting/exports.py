@@ -85,18 +85,18 @@ def _files(rows: Sequence[ResultRow]) -> str:
     for row in rows:
         kinds = dict.fromkeys(kind for run in row.runs for kind in run["exports"] or {})
         for kind in sorted(kinds, key=lambda kind: kind != "dense_tflite"):
-            speed = row.spread(_speed_up(kind))
-            latency = row.spread(_figure(kind, "latency_ms"))
-            accuracy = row.spread(_figure(kind, "accuracy"))
+            speed = row.spread(speed_up(kind))
+            latency = row.spread(figure(kind, "latency_ms"))
+            accuracy = row.spread(figure(kind, "accuracy"))
             lines.append(
                 [
                     row.name,
                     str(len(row.runs)),
                     file_label(kind),
-                    _size(row, kind, "bytes", "ratio"),
-                    _size(row, kind, "zipped_bytes", "zipped_ratio"),
+                    size(row, kind, "bytes", "ratio"),
+                    size(row, kind, "zipped_bytes", "zipped_ratio"),
                     percent(accuracy.mean if accuracy else None),
-                    _to_control(row, kind),
+                    to_control(row, kind),
                     NONE if latency is None else f"{latency.mean:.3f}",
                     times(speed.mean if speed else None),
                 ]
@@ -104,19 +104,23 @@ def _files(rows: Sequence[ResultRow]) -> str:
     return markdown_table(header, lines, 3)
 
 
-def _figure(kind: str, key: str) -> Callable[[Summary], float | None]:
+def figure(kind: str, key: str) -> Callable[[Summary], float | None]:
+    """Summary -> a figure of its file of a kind, None where it has none."""
     return lambda run: (run["exports"] or {}).get(kind, {}).get(key)
 
 
-def _size(row: ResultRow, kind: str, key: str, ratio: str) -> str:
-    size = row.spread(_figure(kind, key))
+def size(row: ResultRow, kind: str, key: str, ratio: str) -> str:
+    """A cell: bytes of a file, and how many times less than the dense float32 values."""
+    size = row.spread(figure(kind, key))
     found = row.spread(lambda run: run["ledger"]["files"].get(kind, {}).get(ratio))
     return NONE if size is None or found is None else f"{size.mean:,.0f} ({times(found.mean)})"
 
 
-def _to_control(row: ResultRow, kind: str) -> str:
+def to_control(row: ResultRow, kind: str) -> str:
+    """A cell: accuracy of a file less that of the control, in percentage points."""
+
     def difference(run: Summary) -> float | None:
-        own = _figure(kind, "accuracy")(run)
+        own = figure(kind, "accuracy")(run)
         control = final_accuracy(run) if row.group == "dense" else run["control_accuracy"]
         return None if own is None or control is None else own - control
 
@@ -124,10 +128,12 @@ def _to_control(row: ResultRow, kind: str) -> str:
     return percent(found.mean if found else None, "+")
 
 
-def _speed_up(kind: str) -> Callable[[Summary], float | None]:
+def speed_up(kind: str) -> Callable[[Summary], float | None]:
+    """Summary -> latency of the dense float32 TFLite file over that of a kind of file."""
+
     def ratio(run: Summary) -> float | None:
         base = "tflite" if run["group"] == "dense" else "dense_tflite"
-        dense, own = (_figure(each, "latency_ms")(run) for each in (base, kind))
+        dense, own = (figure(each, "latency_ms")(run) for each in (base, kind))
         return None if dense is None or not own else dense / own
 
     return ratio

@@ -164,8 +164,8 @@ class Setting:
             config.lr_boundaries,
             config.lr_warmup_epochs,
         )
-        plan = self._plan("dense", "dense", config.epochs, config.batch_size, rate)
-        return dataclasses.replace(plan, resizing=Resizing(config.sides("resize")))
+        sides = config.sides("resize")
+        return self._plan("dense", "dense", config.epochs, config.batch_size, rate, sides)
 
     def retrain_plan(self, number: int = 1, *, last: bool = True) -> Plan:
         """How a pruned model, and its control, are retrained in a round.
@@ -190,8 +190,8 @@ class Setting:
             rate = dataclasses.replace(self.dense_plan().rate, begin=config.rewind_epoch)
         epochs = config.retrain_epochs if last else flags["round_epochs"]
         draws = "retrain" if number == 1 else f"retrain-round{number}"
-        plan = self._plan("retrain", draws, epochs, flags["retrain_batch_size"], rate)
-        return dataclasses.replace(plan, resizing=Resizing(config.sides("retrain_resize")))
+        sides = config.sides("retrain_resize")
+        return self._plan("retrain", draws, epochs, flags["retrain_batch_size"], rate, sides)
 
     @functools.cached_property
     def share_flags(self) -> dict[str, Any]:
@@ -238,7 +238,13 @@ class Setting:
         return self.normalization(split.images[drawn]).numpy()
 
     def _plan(
-        self, stage: str, draws: str, epochs: int, batch_size: int, rate: PiecewiseConstant
+        self,
+        stage: str,
+        draws: str,
+        epochs: int,
+        batch_size: int,
+        rate: PiecewiseConstant,
+        sides: tuple[tuple[int, int], ...] = (),
     ) -> Plan:
         config = self.config
         return Plan(
@@ -252,6 +258,7 @@ class Setting:
             label_smoothing=config.label_smoothing,
             augmentation=self.augmentation,
             seed=config.seed,
+            resizing=Resizing(sides),
         )
 
     @property

@@ -332,7 +332,7 @@ class Experiment:
                 _LOG.info("%s", shrunk)
             exports, audits = export_files(
                 forms,
-                Judge(inputs, split.labels, setting.calibration()),
+                Judge(inputs, split.labels, setting.calibration(), config.threads or None),
                 self.folder,
                 network,
                 kinds=config.quantize,

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from tfprune.errors import TfpruneError, UsageError
+from tfprune.machine import cores
 from tfprune.quiet import quiet
 
 
@@ -31,7 +32,7 @@ def run_tflite(
         path: a `.tflite` file with one input and one output.
         inputs: (N, ...) in the file's input shape.
         batch_size: samples a run; the last run takes what is left.
-        threads: CPU threads; None leaves the choice to the interpreter.
+        threads: CPU threads; None: one for each core this process may use.
 
     Returns:
         (N, ...) outputs.
@@ -45,7 +46,7 @@ def run_tflite(
             "run_tflite needs at least one input and a batch size of 1 or more. "
             f"Received: {len(inputs)} inputs, batch_size={batch_size}"
         )
-    runner = _Runner(path, threads)
+    runner = _Runner(path, threads or cores())
     starts = range(0, len(inputs), batch_size)
     return np.concatenate([runner(inputs[start : start + batch_size]) for start in starts])
 
@@ -85,7 +86,7 @@ def latencies_ms(
 class _Runner:
     """An interpreter that resizes its batch when it has to."""
 
-    def __init__(self, path: str | Path, threads: int | None) -> None:
+    def __init__(self, path: str | Path, threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self.path = Path(path)

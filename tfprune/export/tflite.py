@@ -156,6 +156,7 @@ def measure_export(
     labels: np.ndarray,
     *,
     timed: bool = True,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """The figures of one export, as `summary.json` has them.
 
@@ -166,6 +167,7 @@ def measure_export(
         labels: (N,) or (N, 1) class numbers.
         timed: whether to time the file, alone; figures to compare come from one call of
             `latencies_ms` for all files.
+        threads: CPU threads that run all inputs; see `run_tflite`.
 
     Returns:
         bytes; zipped_bytes (see there); accuracy (fraction); max_abs_difference (from
@@ -181,7 +183,7 @@ def measure_export(
             "measure_export needs an output and a label for every input. Received: "
             f"{len(inputs)} inputs, {len(model_outputs)} outputs, {len(labels)} labels"
         )
-    outputs = run_tflite(path, inputs)
+    outputs = run_tflite(path, inputs, threads=threads)
     return {
         "bytes": Path(path).stat().st_size,
         "zipped_bytes": zipped_bytes(Path(path)),

@@ -46,11 +46,13 @@ class Judge:
         inputs: (N, H, W, C) float32, all judging images, normalised; slices of them are taken.
         labels: (N,) class numbers.
         calibration: (n, H, W, C) some of the training split, normalised, for int8 ranges.
+        threads: CPU threads that run TFLite files; None: one for each core.
     """
 
     inputs: Inputs
     labels: np.ndarray
     calibration: np.ndarray
+    threads: int | None = None
     _known: dict[int, tuple[Any, np.ndarray]] = field(default_factory=dict, repr=False)
 
     def outputs_of(self, model: Any) -> np.ndarray:
@@ -103,7 +105,9 @@ def tflite_files(
             representative_data=judge.calibration,
         )
         expected = judge.outputs_of(model)
-        figures = measure_export(path, expected, judge.inputs, judge.labels, timed=False)
+        figures = measure_export(
+            path, expected, judge.inputs, judge.labels, timed=False, threads=judge.threads
+        )
         if quantize is None:
             require_same_outputs(name, figures, expected)
         log_file(name, figures)

@@ -31,6 +31,29 @@ def test_a_block_that_was_freed_is_used_again():
     assert plain > 50 * kept, (plain, kept)  # each block new, or only the first
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of the GNU C library")
+def test_what_is_kept_can_be_given_back_even_of_a_cycle():
+    code = """
+from pathlib import Path
+from tfprune.memory import give_back_freed_memory, keep_freed_memory
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+keep_freed_memory()
+before = resident()
+cycle = [bytearray(b"1") * (256 << 20)]
+cycle.append(cycle)
+behind = bytearray(b"1") * (1 << 20)  # keeps the heap from ending before it
+del cycle
+kept = resident() - before
+give_back_freed_memory()
+print(kept, resident() - before)
+"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    kept, left = map(int, result.split())
+    assert kept >= 256 and left < 16
+
+
 @pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="others do not tell")
 def test_the_peak_stays_when_the_memory_is_given_back():
     code = (

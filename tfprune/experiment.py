@@ -31,7 +31,7 @@ from tfprune.figures import layer_contents, layer_figures, round_figures, traini
 from tfprune.flag_field import text_of
 from tfprune.logs import log_to
 from tfprune.machine import machine, versions
-from tfprune.memory import peak_memory
+from tfprune.memory import give_back_freed_memory, peak_memory
 from tfprune.pruning.curves import Proposal
 from tfprune.pruning.masks import load_masks
 from tfprune.pruning.prunable import describe
@@ -326,6 +326,7 @@ class Experiment:
         audits: dict[str, str] = {}
         if config.export:
             _LOG.info("stage export")
+            give_back_freed_memory()  # of training
             forms, shrunk = forms_of(model, masks)
             self.summary["shrunk"] = shrink_figures(shrunk)
             if shrunk is not None:

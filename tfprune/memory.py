@@ -1,9 +1,10 @@
-"""Memory of the process: what training frees is kept for its next step; the peak is told."""
+"""Memory of the process: kept from step to step, given back between stages, its peak told."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import sys
 from pathlib import Path
 
@@ -36,6 +37,18 @@ def keep_freed_memory() -> bool:
             )
         )
     return False
+
+
+def give_back_freed_memory() -> None:
+    """Frees what only cycles of references hold, and returns what is free to the system.
+
+    A graph that TensorFlow has traced is such a cycle, with all weights if they were frozen into
+    it. Returning is the GNU C library's part; elsewhere the library decides by itself.
+    """
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 
 
 def peak_memory() -> int | None:

@@ -15,6 +15,7 @@ from tfprune.atomic import atomic_path
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.export.interpreter import Inputs, latencies_ms, one_line, run_tflite
 from tfprune.export.zipped import zipped_bytes
+from tfprune.memory import give_back_freed_memory
 from tfprune.quiet import quiet
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ QUANTIZATIONS: tuple[str, ...] = tuple(kind for kind in _TOLERANCES if kind)
 
 _CALIBRATION_SAMPLES = 200
 _PROOF_SAMPLES = 16
+#: Parameters from which on what a conversion leaves behind, some twenty times the network, is
+#: given back at once.
+_LARGE = 1_000_000
 
 
 def export_tflite(
@@ -121,6 +125,9 @@ def export_tflite(
                 f"TFLite can not convert model {model.name!r} ({quantize or 'float32'}): "
                 f"{one_line(error)}"
             ) from error
+        finally:
+            if plain.count_params() >= _LARGE:
+                give_back_freed_memory()
         temporary.write_bytes(content)
         _prove(plain, temporary, sample, quantize)
     return path

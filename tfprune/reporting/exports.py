@@ -93,8 +93,8 @@ def _files(rows: Sequence[ResultRow]) -> str:
                     row.name,
                     str(len(row.runs)),
                     file_label(kind),
-                    size(row, kind, "bytes", "ratio"),
-                    size(row, kind, "zipped_bytes", "zipped_ratio"),
+                    size_cell(row, kind, "bytes", "ratio"),
+                    size_cell(row, kind, "zipped_bytes", "zipped_ratio"),
                     percent(accuracy.mean if accuracy else None),
                     to_control(row, kind),
                     NONE if latency is None else f"{latency.mean:.3f}",
@@ -109,7 +109,7 @@ def figure(kind: str, key: str) -> Callable[[Summary], float | None]:
     return lambda run: (run["exports"] or {}).get(kind, {}).get(key)
 
 
-def size(row: ResultRow, kind: str, key: str, ratio: str) -> str:
+def size_cell(row: ResultRow, kind: str, key: str, ratio: str) -> str:
     """A cell: bytes of a file, and how many times less than the dense float32 values."""
     size = row.spread(figure(kind, key))
     found = row.spread(lambda run: run["ledger"]["files"].get(kind, {}).get(ratio))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from tfprune.reporting.exports import (
     figure,
     file_label,
-    size,
+    size_cell,
     speed_up,
     to_control,
     with_ledger,
@@ -60,8 +60,8 @@ def _cells(row: ResultRow) -> list[str]:
     gain = row.spread(speed_up(fast)) if fast else None
     return [
         *(row.name, str(len(row.runs)), percent(removed.mean if removed else None)),
-        *_of(row, small, lambda kind: size(row, kind, "bytes", "ratio")),
-        *_of(row, zipped, lambda kind: size(row, kind, "zipped_bytes", "zipped_ratio")),
+        *_of(row, small, lambda kind: size_cell(row, kind, "bytes", "ratio")),
+        *_of(row, zipped, lambda kind: size_cell(row, kind, "zipped_bytes", "zipped_ratio")),
         *_of(row, fast, lambda _: times(gain.mean if gain else None)),
     ]
 

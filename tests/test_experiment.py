@@ -110,6 +110,7 @@ def test_filters_that_go_leave_a_small_network_in_every_kind_of_file(finished):
     more = ("--sparsity=0.5", "--retrain_epochs=3", "--qat_epochs=1", "--nocontrol", "--nocode")
     result = run(folder, *QUICK, *flags, kinds, *more)
     assert result.returncode == 0, result.stderr
+    assert "exported dense_tflite" not in result.stdout  # the baseline has it
     summary = read_summary(folder / "runs" / "filters-seed0" / "summary.json")
     assert summary["shrunk"]["units"] == {
         "conv1": [6, 3],
@@ -158,9 +159,13 @@ def test_the_saved_flags_are_the_effective_ones(finished):
 def test_the_same_command_again_skips_what_stands_and_ends_the_same(finished):
     folder, run_folder, _ = finished
     before = read_summary(run_folder / "summary.json")
+    (shared,) = folder.glob("runs/baselines/*/dense.tflite")
+    shared.write_bytes(shared.read_bytes()[:-1])
     result = run(folder, *QUICK)
     assert result.returncode == 0, result.stderr
     assert "retrain 1/3" not in result.stdout and "dense 1/2" not in result.stdout
+    assert "exported dense_tflite" in result.stdout  # again, since it was damaged
+    assert shared.read_bytes() == (run_folder / "dense.tflite").read_bytes()
     after = read_summary(run_folder / "summary.json")
     assert deterministic_part(after) == deterministic_part(before)
 

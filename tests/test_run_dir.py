@@ -76,6 +76,7 @@ def test_what_a_killed_holder_left_half_written_is_swept_away_under_its_lock(tmp
             tmp_path / "tensorboard" / "dense" / ".0123abcd-events.out.tfevents.00001",
         ],
         "control-1": [tmp_path / "checkpoints" / ".0123abcd-control-1-00001-0000000.npz"],
+        "tflite": [tmp_path / ".0123abcd-dense.tflite"],
         "run": [tmp_path / ".0123abcd-pruned.keras"],
     }
     for path in [*kept, *itertools.chain(*left.values())]:

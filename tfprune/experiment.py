@@ -24,14 +24,11 @@ from tfprune.baseline import baseline_folder, dense_model
 from tfprune.config import Config
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit, require_ok
-from tfprune.export.files import code_file, export_files
-from tfprune.export.form import Form, forms_of, shrink_figures
-from tfprune.export.tflite_files import Judge
 from tfprune.figures import layer_contents, layer_figures, round_figures, training_figures
 from tfprune.flag_field import text_of
 from tfprune.logs import log_to
 from tfprune.machine import machine, versions
-from tfprune.memory import give_back_freed_memory, peak_memory
+from tfprune.memory import peak_memory
 from tfprune.pruning.curves import Proposal
 from tfprune.pruning.masks import load_masks
 from tfprune.pruning.prunable import describe
@@ -39,6 +36,7 @@ from tfprune.pruning.pruner import prune
 from tfprune.reporting.console import console_row
 from tfprune.reporting.ledger import ledger
 from tfprune.reporting.summary import empty_summary, read_summary, write_summary
+from tfprune.result_files import write_files
 from tfprune.rounds import Round, prune_flags, rounds_of
 from tfprune.run_dir import RunDir, fingerprint
 from tfprune.scan import report_scan, scan
@@ -52,9 +50,7 @@ from tfprune.stages import (
     rewound,
     share_round,
     train_control,
-    train_quantized,
 )
-from tfprune.training.inputs import NormalizedImages
 from tfprune.training.interrupt import InterruptedRunError
 from tfprune.training.lockstep import follow, join, replicas_of
 
@@ -313,54 +309,10 @@ class Experiment:
         self._write("running")
 
     def export(self, model: Any, dense_weights: list[np.ndarray]) -> None:
-        """Writes every kind of file and proves each: loaded, run, compared, zeros counted.
-
-        The network before it was pruned is written as a TFLite file too, for comparison.
-        """
-        setting, config = self.setting, self.config
-        split = setting.judging_split
-        network = None if config.user_model else (config.model, setting.options())
-        inputs = NormalizedImages(split.images, setting.normalization)
-        masks = self._masks() if config.sparsity else None
-        exports: dict[str, dict[str, Any]] = {}
-        audits: dict[str, str] = {}
-        if config.export:
-            _LOG.info("stage export")
-            give_back_freed_memory()  # of training
-            forms, shrunk = forms_of(model, masks)
-            self.summary["shrunk"] = shrink_figures(shrunk)
-            if shrunk is not None:
-                _LOG.info("%s", shrunk)
-            exports, audits = export_files(
-                forms,
-                Judge(inputs, split.labels, setting.calibration(), config.threads or None),
-                self.folder,
-                network,
-                kinds=config.quantize,
-                dense=self._dense_model(dense_weights) if config.sparsity else None,
-                aware=self.quantize_aware(forms[-1]) if "qat" in config.quantize else None,
-            )
-        if config.code:
-            _LOG.info("stage code")
-            figures, verdict = code_file(
-                model,
-                inputs,
-                split.labels,
-                self.folder,
-                masks,
-                coder=config.coder,
-                other_bits=config.other_bits,
-            )
-            exports, audits = exports | figures, audits | verdict
-        self.summary["exports"] = exports
-        self.summary["audit"] = (self.summary["audit"] or {}) | audits
-
-    def quantize_aware(self, form: Form) -> Any:
-        """Trains the smallest form of the result for int8."""
-        aware, history = train_quantized(self.setting, self.folder, form.model, form.masks)
-        self.summary["qat_history"] = history
-        self._write("running")
-        return aware
+        """Writes every kind of file and proves each."""
+        masks = self._masks() if self.config.sparsity else None
+        found = write_files(self.setting, self.folder, model, masks, dense_weights)
+        self.summary |= found | {"audit": (self.summary["audit"] or {}) | found["audit"]}
 
     def _dense_model(self, weights: list[np.ndarray]) -> Any:
         model = self.setting.new_model()

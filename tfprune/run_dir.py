@@ -120,7 +120,10 @@ class RunDir:
 
     @property
     def dense_tflite(self) -> Path:
-        """The network before it was pruned as a float32 TFLite file, what others are timed by."""
+        """The network before it was pruned as a float32 TFLite file, what others are timed by.
+
+        A baseline keeps it for the runs that share it.
+        """
         return self.path / "dense.tflite"
 
     @property
@@ -239,6 +242,7 @@ class RunDir:
         if what == "run":
             remove_temporaries(self.path, "**/", "*")
             return
+        remove_temporaries(self.path, "", f"*.{what}")
         remove_temporaries(self.checkpoints, "", f"{what}-*")
         remove_temporaries(self.path / "stages", "", f"{what}.*")
         remove_temporaries(self.tensorboard / what, "", "*")

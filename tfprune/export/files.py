@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from tfprune.compression.artifact import load_compressed, save_compressed
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit
 from tfprune.export.form import Form
-from tfprune.export.interpreter import Inputs
 from tfprune.export.keras3 import export_keras3
 from tfprune.export.stored import named_weights
 from tfprune.export.tflite_files import (
@@ -36,7 +35,6 @@ from tfprune.export.tflite_files import (
     time_files,
 )
 from tfprune.export.zipped import zipped_bytes
-from tfprune.pruning.pruner import strip
 from tfprune.run_dir import RunDir
 
 #: Inputs on which files with the same weights to the bit are run.
@@ -50,7 +48,7 @@ def export_files(
     network: tuple[str, dict[str, Any]] | None,
     *,
     kinds: Sequence[str] = (),
-    dense: Any = None,
+    dense: tuple[Path, dict[str, Any]] | None = None,
     aware: Any = None,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Writes the `.keras`, `.weights.h5` and `.tflite` files of a result.
@@ -62,7 +60,8 @@ def export_files(
         network: name and options of a registry network, of which a Keras 3 file is written
             too; None for a user's model.
         kinds: TFLite files beside float32 ones, of the smallest form; see `tflite_files`.
-        dense: the network before it was pruned, for a TFLite file to compare with, or None.
+        dense: the TFLite file of the network before it was pruned and its figures, to compare
+            with, or None.
         aware: the smallest form trained quantization-aware, where `kinds` has "qat".
 
     Returns:
@@ -149,11 +148,9 @@ def _keras3_file(
 
 
 def code_file(
-    model: Any,
-    inputs: Inputs,
-    labels: np.ndarray,
+    form: Form,
+    judge: Judge,
     folder: RunDir,
-    masks: Mapping[str, np.ndarray] | None,
     *,
     coder: str = "context",
     other_bits: int = 32,
@@ -169,18 +166,18 @@ def code_file(
     Raises:
         TfpruneError: the file cannot be written, or does not compute what the model does.
     """
-    plain = strip(model)
-    expected = outputs_of(plain, inputs)
-    report = save_compressed(plain, folder.coded, coder=coder, other_bits=other_bits)
-    outputs = outputs_of(load_compressed(folder.coded), inputs)
-    figures = _figures(folder.coded, outputs, expected, labels)
+    expected = judge.outputs_of(form.model)
+    report = save_compressed(form.model, folder.coded, coder=coder, other_bits=other_bits)
+    outputs = outputs_of(load_compressed(folder.coded), judge.inputs)
+    figures = _figures(folder.coded, outputs, expected, judge.labels)
     figures["zipped_bytes"] = zipped_bytes(folder.coded)
     figures["stages"] = report.stages
     if other_bits == 32:
         require_same_outputs("tfprune", figures, expected)
     log_file("tfprune", figures)
-    audits = {} if masks is None else {"tfprune": audit(folder.coded, masks).verdict}
-    return {"tfprune": figures}, audits
+    if form.masks is None:
+        return {"tfprune": figures}, {}
+    return {"tfprune": figures}, {"tfprune": audit(folder.coded, form.masks).verdict}
 
 
 def _require_same_weights(path: Path, loaded: Any, model: Any) -> None:

@@ -8,6 +8,7 @@ does; what the others lose by rounding, their accuracy says.
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tfprune.atomic import atomic_path
 from tfprune.errors import TfpruneError
 from tfprune.export.audit import audit
 from tfprune.export.form import Form
@@ -63,12 +65,44 @@ class Judge:
         return self._known[id(model)][1]
 
 
+def tflite_file(name: str, path: Path, model: Any, kind: str, judge: Judge) -> dict[str, Any]:
+    """Writes a TFLite file and runs it on all judging images: its figures, not yet timed.
+
+    Args:
+        name: what `exports` calls it.
+        path: where it goes.
+        model: a plain model; one that `quantize_aware` made for "qat".
+        kind: "float32" or one that `tflite_files` knows.
+        judge: what it is judged on.
+
+    Raises:
+        TfpruneError: the file cannot be written, or does not compute what the model does.
+    """
+    words = set(kind.split("+"))
+    quantize = next(iter(words - {"float32", "sparse"}), None)
+    export_tflite(
+        model,
+        path,
+        quantize=quantize,
+        sparse="sparse" in words,
+        representative_data=judge.calibration,
+    )
+    expected = judge.outputs_of(model)
+    figures = measure_export(
+        path, expected, judge.inputs, judge.labels, timed=False, threads=judge.threads
+    )
+    if quantize is None:
+        require_same_outputs(name, figures, expected)
+    log_file(name, figures)
+    return figures
+
+
 def tflite_files(
     forms: Sequence[Form],
     kinds: Sequence[str],
     judge: Judge,
     folder: RunDir,
-    dense: Any = None,
+    dense: tuple[Path, dict[str, Any]] | None = None,
     aware: Any = None,
 ) -> tuple[dict[str, Path], dict[str, dict[str, Any]], dict[str, str]]:
     """Writes the TFLite files of a run.
@@ -80,7 +114,8 @@ def tflite_files(
         kinds: "float16", "dynamic", "int8", "qat", and "sparse" or "sparse+float16".
         judge: what they are judged on.
         folder: where they go.
-        dense: the network before it was pruned, of which a file is written for comparison.
+        dense: the proven file of the network before it was pruned and its figures; it is
+            copied, for comparison.
         aware: the model that `quantize_aware` made of the last form, trained, for "qat".
 
     Returns:
@@ -94,37 +129,21 @@ def tflite_files(
     exports: dict[str, dict[str, Any]] = {}
     audits: dict[str, str] = {}
 
-    def add(name: str, path: Path, model: Any, kind: str, masks: Mapping | None) -> None:
-        words = set(kind.split("+"))
-        quantize = next(iter(words - {"float32", "sparse"}), None)
-        export_tflite(
-            model,
-            path,
-            quantize=quantize,
-            sparse="sparse" in words,
-            representative_data=judge.calibration,
-        )
-        expected = judge.outputs_of(model)
-        figures = measure_export(
-            path, expected, judge.inputs, judge.labels, timed=False, threads=judge.threads
-        )
-        if quantize is None:
-            require_same_outputs(name, figures, expected)
-        log_file(name, figures)
-        paths[name], exports[name] = path, figures
-        if masks is not None:
-            audits[name] = audit(path, masks).verdict
+    def add(form: Form, kind: str, model: Any) -> None:
+        suffix = "" if kind == "float32" else f"_{kind.replace('+', '_')}"
+        name, path = form.kind(f"tflite{suffix}"), folder.tflite_of(form.name, kind)
+        paths[name], exports[name] = path, tflite_file(name, path, model, kind, judge)
+        if form.masks is not None:
+            audits[name] = audit(path, form.masks).verdict
 
     if dense is not None:
-        add("dense_tflite", folder.dense_tflite, dense, "float32", None)
+        with atomic_path(folder.dense_tflite) as temporary:
+            shutil.copyfile(dense[0], temporary)
+        paths["dense_tflite"], exports["dense_tflite"] = folder.dense_tflite, dict(dense[1])
     for form in forms:
-        path = folder.tflite_of(form.name, "float32")
-        add(form.kind("tflite"), path, form.model, "float32", form.masks)
-    last = forms[-1]
+        add(form, "float32", form.model)
     for kind in kinds:
-        name = last.kind(f"tflite_{kind.replace('+', '_')}")
-        model = aware if kind == "qat" else last.model
-        add(name, folder.tflite_of(last.name, kind), model, kind, last.masks)
+        add(forms[-1], kind, aware if kind == "qat" else forms[-1].model)
     return paths, exports, audits
 
 

@@ -1,9 +1,10 @@
 """`python -m tfprune.report`: tables and plots of all runs found in folders.
 
 Reads `summary.json` of run folders and the copies `<name>-seed<k>.json` of results folders,
-and writes `results.md`, `results.csv`, `layers.md` and plots for each network; where runs have
-a ledger, `gains.md`, `exports.md` and `bytes.png`, too, and where there are several schedules,
-`schedules.md` and `schedules.png`. The same summaries give the same bytes of Markdown and CSV,
+and writes `results.md`, `results.csv`, `layers.md` and plots for each network; where dense
+baselines were trained, `learning.md` and `learning.png`, too, where runs have a ledger, `gains.md`,
+`exports.md` and `bytes.png`, and where there are several schedules, `schedules.md` and
+`schedules.png`. The same summaries give the same bytes of Markdown and CSV,
 in whatever order they are found.
 """
 
@@ -21,6 +22,7 @@ from tfprune.reporting import plots
 from tfprune.reporting.bytes_plot import bytes_plot
 from tfprune.reporting.exports import exports_markdown
 from tfprune.reporting.gains import gains_markdown
+from tfprune.reporting.learning import learning_markdown, learning_plot
 from tfprune.reporting.rows import ResultRow, result_rows, sections
 from tfprune.reporting.schedules import schedules_markdown, schedules_plot
 from tfprune.reporting.summary import read_summary, write_summary
@@ -32,6 +34,7 @@ _PLOTS = {
     "accuracy.png": plots.accuracy_plot,
     "layers.png": plots.layers_plot,
     "retraining.png": plots.retraining_plot,
+    "learning.png": learning_plot,
     "bytes.png": bytes_plot,
 }
 
@@ -95,12 +98,15 @@ def write_report(rows: Sequence[ResultRow], out: Path, *, with_plots: bool) -> l
         "results.csv": results_csv(rows).encode(),
         "layers.md": layers_markdown(rows).encode(),
     }
-    if (exports := exports_markdown(rows)) is not None:
-        contents["exports.md"] = exports.encode()
-    if (gains := gains_markdown(rows)) is not None:
-        contents["gains.md"] = gains.encode()
-    if (schedules := schedules_markdown(rows)) is not None:
-        contents["schedules.md"] = schedules.encode()
+    optional = {
+        "learning.md": learning_markdown,
+        "exports.md": exports_markdown,
+        "gains.md": gains_markdown,
+        "schedules.md": schedules_markdown,
+    }
+    for name, markdown in optional.items():
+        if (text := markdown(rows)) is not None:
+            contents[name] = text.encode()
     if with_plots:
         contents |= _draw(rows)
     for name, content in contents.items():

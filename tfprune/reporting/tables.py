@@ -46,7 +46,8 @@ def percent(value: float | None, sign: str = "") -> str:
     return f"{round(100 * value, 2) + 0.0:{sign}.2f}"
 
 
-def _percents(spread: Spread | None, seeds: int, sign: str = "") -> str:
+def percents(spread: Spread | None, seeds: int, sign: str = "") -> str:
+    """A mean in percent, in brackets the smallest and largest, and how many seeds have none."""
     if spread is None:
         return NONE
     text, low, high = (percent(v, sign) for v in (spread.mean, spread.low, spread.high))
@@ -85,7 +86,7 @@ def _seeds(row: ResultRow) -> str:
 def _best(row: ResultRow) -> str:
     best = row.spread(itemgetter("best_accuracy"))
     epochs = [str(run["best_epoch"]) for run in row.runs if run["best_epoch"] is not None]
-    text = _percents(best, len(row.runs))
+    text = percents(best, len(row.runs))
     return f"{text} at {', '.join(epochs)}" if best and epochs else text
 
 
@@ -148,10 +149,10 @@ def _accuracy_table(rows: Sequence[ResultRow]) -> str:
     def line(row: ResultRow) -> list[str]:
         count = len(row.runs)
         stages = ("dense", "control", "first_test", "first_epoch")
-        cells = [_percents(row.spread(itemgetter(f"{key}_accuracy")), count) for key in stages]
-        final = _percents(row.spread(final_accuracy), count)
+        cells = [percents(row.spread(itemgetter(f"{key}_accuracy")), count) for key in stages]
+        final = percents(row.spread(final_accuracy), count)
         cells += [final if final == NONE else f"**{final}**", _best(row)]
-        cells += [_percents(row.spread(final_minus_control), count, "+")]
+        cells += [percents(row.spread(final_minus_control), count, "+")]
         schedule = schedule_of(row.runs[0]) if row.runs and row.group != "dense" else NONE
         return [*_head(row), *([schedule] if with_schedule else []), _seeds(row), *cells]
 
@@ -203,9 +204,9 @@ def _size_table(rows: Iterable[ResultRow]) -> str:
 
     def line(row: ResultRow) -> list[str]:
         count = len(row.runs)
-        group = _percents(row.spread(itemgetter("group_sparsity")), count)
-        model = _percents(row.spread(itemgetter("model_sparsity")), count)
-        tflite = _percents(row.spread(tflite_accuracy), count)
+        group = percents(row.spread(itemgetter("group_sparsity")), count)
+        model = percents(row.spread(itemgetter("model_sparsity")), count)
+        tflite = percents(row.spread(tflite_accuracy), count)
         cells = [group, model, _weights(row), _epochs(row), tflite, _audit(row)]
         return [*_head(row), _seeds(row), *cells]
 
@@ -292,6 +293,6 @@ def _layer_line(layer: LayerRow, seeds: int) -> list[str]:
         layer.shape or NONE,
         size,
         _whole(layer.kept),
-        _percents(layer.sparsity, seeds),
+        percents(layer.sparsity, seeds),
     ]
     return [*cells, percent(layer.published), percent(difference, "+")]

@@ -43,8 +43,8 @@ QUANTIZATIONS: tuple[str, ...] = tuple(kind for kind in _TOLERANCES if kind)
 
 _CALIBRATION_SAMPLES = 200
 _PROOF_SAMPLES = 16
-#: Parameters from which on what a conversion leaves behind, some twenty times the network, is
-#: given back at once.
+#: Parameters from which on memory that nobody needs is given back around a conversion, which takes
+#: some twenty times the network and leaves it behind.
 _LARGE = 1_000_000
 
 
@@ -116,6 +116,9 @@ def export_tflite(
     wrapped = any(unwrapped(layer) is not layer for _, layer in leaf_layers(model))
     plain = strip(model) if wrapped else model
     sample = _sample(plain, representative_data)
+    large = plain.count_params() >= _LARGE
+    if large:
+        give_back_freed_memory()
     with atomic_path(path) as temporary:
         try:
             with quiet():
@@ -126,7 +129,7 @@ def export_tflite(
                 f"{one_line(error)}"
             ) from error
         finally:
-            if plain.count_params() >= _LARGE:
+            if large:
                 give_back_freed_memory()
         temporary.write_bytes(content)
         _prove(plain, temporary, sample, quantize)

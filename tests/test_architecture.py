@@ -21,7 +21,8 @@ ROOMS = [
     {"figures"},
     {"setting", "training", "rounds"},
     {"baseline", "scan", "stages"},
-    {"experiment", "job", "report", "verify", "compress", "decompress"},
+    {"job", "report", "result_files", "verify", "compress", "decompress"},
+    {"experiment"},
     {"main", "sensitivity", "sweep"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

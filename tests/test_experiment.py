@@ -100,6 +100,7 @@ def test_every_export_was_proven(finished):
         assert (figures["latency_ms"] is not None) == ("tflite" in kind)
     stages = {"pruned", "retrained", *(FILES - {"dense_tflite"})}
     assert summary["audit"] == dict.fromkeys(stages, "ok")
+    assert summary["shrunk"] is None and "shrink: no unit is dead" in finished[2]
 
 
 def test_filters_that_go_leave_a_small_network_in_every_kind_of_file(finished):

@@ -57,6 +57,8 @@ def write_files(
         found["shrunk"] = shrink_figures(shrunk)
         if shrunk is not None:
             _LOG.info("%s", shrunk)
+        elif masks is not None:
+            _LOG.info("shrink: no unit is dead, nothing to take out")
         aware = None
         if "qat" in config.quantize:
             last = forms[-1]

@@ -29,7 +29,13 @@ BOTH = (
     "tests/test_setting.py",
 )
 #: What mostly starts commands, which choose their Keras themselves, and waits for them.
-COMMANDS = ("tests/tools", "tests/test_multi_worker.py")
+COMMANDS = (
+    "tests/tools",
+    "tests/test_multi_worker.py",
+    "tests/test_sensitivity.py",
+    "tests/test_share.py",
+    "tests/test_sweep.py",
+)
 
 
 def main(arguments: list[str]) -> int:

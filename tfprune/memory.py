@@ -43,18 +43,9 @@ def give_back_freed_memory() -> None:
     """Frees what only cycles of references hold, and returns what is free to the system.
 
     A graph that TensorFlow has traced is such a cycle, with all weights if they were frozen into
-    it.
+    it. Returning is the GNU C library's part; elsewhere the library decides by itself.
     """
     gc.collect()
-    return_free_pages()
-
-
-def return_free_pages() -> None:
-    """Returns what is free to the system, so that what comes next does not stand beside it.
-
-    Kept blocks lie between those in use, too small for what comes next. This is the GNU C
-    library's part; elsewhere the library decides by itself.
-    """
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))

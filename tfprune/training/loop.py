@@ -20,7 +20,6 @@ from tqdm import tqdm
 
 from tfprune.data import Split
 from tfprune.errors import TfpruneError
-from tfprune.memory import return_free_pages
 from tfprune.training.checkpoint import CheckpointFolder, Progress
 from tfprune.training.distribution import ONE_DEVICE, Replicas
 from tfprune.training.inputs import Normalization
@@ -109,14 +108,12 @@ class Trainer:
         with Interruptible() as interruptible:
             while progress.epoch < self._plan.epochs:
                 self._run_epoch(progress, interruptible)
-                return_free_pages()  # of steps
                 self._training.pull()
                 record = self._record(progress) | evaluate()
                 after_epoch(record)
                 progress = Progress(epoch=progress.epoch + 1, history=[*progress.history, record])
                 self._save(progress)
                 self._stop_if_asked(interruptible, progress)
-                return_free_pages()  # of all that was no step
         return progress.history
 
     def _resume(self) -> Progress:

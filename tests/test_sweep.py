@@ -1,6 +1,7 @@
 """Many runs from one command, as a user starts it: on the bundled digits, few epochs."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,7 +189,20 @@ def test_usage_errors_are_one_line_and_start_nothing(
 def test_a_report_alone_runs_nothing(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([str(folder / "configs"), "--report-only"]) == 0
-    assert list(tmp_path.iterdir()) == [] and capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out == "nothing to report: no run has a summary yet\n"
+
+
+def test_a_report_of_what_was_collected_needs_no_run(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "results"
+    out.mkdir()
+    held = ROOT / "results" / "lenet5" / "lenet5_conv90-seed0.json"
+    shutil.copyfile(held, out / held.name)
+    arguments = [str(folder / "configs"), "--report-only", "--collect", f"--out={out}"]
+    assert main([*arguments, "--no-plots"]) == 0
+    assert capsys.readouterr().out.startswith("report of 1 runs:\n")
+    assert "lenet5_conv90" in (out / "results.md").read_text()
 
 
 def test_two_seeds_are_not_sent_into_one_folder():

@@ -110,13 +110,13 @@ def report(jobs: Sequence[Job], out: Path, *, with_plots: bool, collected: bool)
         collected: copy the summaries into `out` first, and report all that lie there, also
             those of other sweeps.
     """
-    summaries = [job.folder.summary for job in jobs if job.folder.summary.is_file()]
-    if not summaries:
-        return
-    runs = read_runs(summaries)
+    runs = read_runs(job.folder.summary for job in jobs if job.folder.summary.is_file())
     if collected:
         collect(runs, out)
-        runs = read_runs(find_summaries([out]))
+        runs = read_runs(find_summaries([out])) if out.is_dir() else []
+    if not runs:
+        print("nothing to report: no run has a summary yet")
+        return
     written = write_report(result_rows(runs), out, with_plots=with_plots)
     print("\n  ".join([f"report of {len(runs)} runs:", *map(str, written)]))
 

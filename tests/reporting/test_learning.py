@@ -57,6 +57,24 @@ def test_without_a_dense_run_that_was_trained_and_tested_there_is_nothing(baseli
     assert learning_plot(rows) is None
 
 
+def test_where_images_were_held_out_those_judge(baseline_of):
+    def rows_of(**changes):
+        return result_rows([baseline_of() | changes])
+
+    tested = history(0.5, 0.6)
+    held_out = [
+        row | {"test_accuracy": None, "validation_accuracy": row["test_accuracy"]} for row in tested
+    ]
+    rows = rows_of(dense_accuracy=None, final_accuracy=None, dense_history=held_out)
+    assert table_of(learning_markdown(rows)) == [
+        "| epoch | rate | training | held out | hours |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+        "| 1 | 0.01 | 40.00 | 50.00 | 0.500 |",
+        "| 2 | 0.005 | 50.00 | 60.00 | 1.000 |",
+    ]
+    assert learning_plot(rows) == learning_plot(rows_of(dense_history=tested))
+
+
 def test_the_picture_is_a_small_png_of_readme_width_and_shows_what_changes(baseline_of):
     def draw(learned):
         return learning_plot(result_rows([baseline_of() | {"dense_history": learned}]))

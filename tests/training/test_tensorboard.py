@@ -64,3 +64,14 @@ def test_a_layer_whose_weights_are_all_equal_has_one_full_bucket(tmp_path):
     assert sorted(buckets[:, 2]) == [0] * 29 + [12]
     ((left, right),) = buckets[buckets[:, 2] == 12, :2]
     assert left <= 0.5 <= right
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_weights_that_diverged_do_not_end_the_epoch(tmp_path, wrong):
+    kernel = np.array([[1.0, 2.0], [4.0, wrong]], np.float32)
+    layer = keras.layers.Dense(2, use_bias=False, name="fc1")
+    model = keras.Sequential([keras.Input((2,)), layer])
+    pruned = prune(model, 0.0, layers="fc1")
+    pruned.set_weights([kernel if w.dtype != bool else w for w in pruned.get_weights()])
+    TensorBoard(tmp_path, pruned, {}).epoch(RECORD, 100)
+    assert summaries(tmp_path)["kept_weights/fc1"][1][:, 2].sum() == 3

@@ -93,8 +93,11 @@ class TensorBoard:
 
 
 def _histogram(tag: str, values: np.ndarray) -> None:
-    """What `tf.summary.histogram` writes, which takes 240 bytes of memory a value."""
-    counts, edges = np.histogram(values.astype(np.float64), _BUCKETS)
+    """What `tf.summary.histogram` writes, which takes 240 bytes of memory a value.
+
+    Of the finite values: that training diverged is for the next step's loss to say.
+    """
+    counts, edges = np.histogram(values[np.isfinite(values)].astype(np.float64), _BUCKETS)
     buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
     tf.summary.write(tag, buckets, metadata=create_summary_metadata(None, None))
 

@@ -1,6 +1,7 @@
 """Kind of model x kinds of layers x feature of the training: the zeros hold, or it is refused.
 
-By default a set of cases in which every pair of values meets; all with
+By default a set of cases in which every pair of values meets, shared out to the two Kerases; all
+of them, under the Keras at work, with
 
     FULL_MATRIX=1 pytest tests/pruning/test_matrix.py
 """
@@ -47,3 +48,18 @@ def test_every_pair_of_values_meets():
     cases = matrix.all_pairs(axes)
     held = {pair for case in cases for pair in itertools.combinations(enumerate(case), 2)}
     assert len(held) == 4 * 5 + 4 * 3 + 5 * 3 and len(cases) < 30
+
+
+def test_every_value_meets_each_keras_and_no_pair_is_lost():
+    one, other = (set(matrix.pairwise_cases(tf_keras)) for tf_keras in (False, True))
+    for cases in (one, other):
+        assert [set(values) for values in zip(*cases, strict=True)] == [
+            set(matrix.MODELS),
+            set(matrix.LAYERS),
+            set(matrix.FEATURES),
+        ]
+    pairs = {pair for case in one | other for pair in itertools.combinations(case, 2)}
+    others = set(matrix.FEATURES) - set(matrix.OF_THE_LOOP)
+    assert pairs >= set(itertools.product(matrix.MODELS, matrix.LAYERS))
+    assert pairs >= set(itertools.product(matrix.MODELS, matrix.FEATURES))
+    assert pairs >= set(itertools.product(matrix.LAYERS, others))

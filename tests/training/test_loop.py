@@ -7,6 +7,8 @@ import pytest
 from tfprune.backend import keras
 from tfprune.data import Split
 from tfprune.errors import TfpruneError, UsageError
+from tfprune.export.small_twin import small_twin
+from tfprune.pruning.pruner import layer_sparsities, prune
 from tfprune.training.checkpoint import CheckpointFolder
 from tfprune.training.evaluate import evaluator
 from tfprune.training.inputs import Augmentation, Normalization
@@ -28,7 +30,7 @@ def resettable_dropout():
     use_resettable_dropout()
 
 
-def network(softmax=False):
+def network(softmax=False, dropout=0.3):
     keras.utils.set_random_seed(1)
     layers = keras.layers
     return keras.Sequential(
@@ -37,7 +39,7 @@ def network(softmax=False):
             layers.Conv2D(4, 3, activation="relu"),
             layers.BatchNormalization(momentum=0.5),
             layers.Flatten(),
-            layers.Dropout(0.3),
+            layers.Dropout(dropout),
             layers.Dense(3, activation="softmax" if softmax else None),
         ]
     )
@@ -61,15 +63,15 @@ def plan(**changes):
     )
 
 
-def trainer(folder, model, before_step=None, **changes):
+def trainer(folder, model, before_step=None, small=None, **changes):
     checkpoints = CheckpointFolder(folder, "dense")
-    options = {"show_progress": False, "before_step": before_step}
+    options = {"show_progress": False, "before_step": before_step, "small": small}
     return Trainer(model, plan(**changes), TRAIN, UNIT, checkpoints, "mark", **options)
 
 
-def train(folder, model, after_epoch=lambda record: None, before_step=None, **changes):
+def train(folder, model, after_epoch=lambda record: None, before_step=None, small=None, **changes):
     evaluate = evaluator(model, UNIT, TRAIN)
-    run = trainer(folder, model, before_step, **changes).run
+    run = trainer(folder, model, before_step, small, **changes).run
     return run(lambda: {"test_accuracy": evaluate()}, after_epoch)
 
 
@@ -167,6 +169,36 @@ def test_what_is_done_before_a_step_is_done_once_and_at_that_step(tmp_path):
     assert asked[0] > 25 and [step for step in asked if step in range(0, 41, 5)] == [30, 35, 40]
     assert figures(history) == figures(expected)
     for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_small_twin_trains_as_the_masked_network_does(tmp_path):
+    """But for the rounding of sums; and one that is stopped and resumed ends bit-identical."""
+    large, other, parts = (
+        prune(network(dropout=0), 0.5, layers=["conv"], granularity="filter") for _ in range(3)
+    )
+    expected = train(tmp_path / "large", large, weight_decay=0.0)
+    twin = small_twin(other)
+    assert twin.parameters[1] < 0.6 * twin.parameters[0]
+    history = train(tmp_path / "small", other, small=twin, weight_decay=0.0)
+    for name in ("loss", "train_accuracy", "test_accuracy"):
+        assert [row[name] for row in history] == pytest.approx(
+            [row[name] for row in expected], rel=1e-4
+        )
+    # Moving statistics of dead units go on in the one and stand in the other, to no effect.
+    for left, right in zip(large.trainable_weights, other.trainable_weights, strict=True):
+        np.testing.assert_allclose(np.asarray(left), np.asarray(right), rtol=1e-3, atol=1e-5)
+    assert [*layer_sparsities(other).values()] == [*layer_sparsities(large).values()] == [0.5]
+
+    def stop(record):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        train(tmp_path / "parts", parts, stop, small=small_twin(parts), epochs=2)
+    whole = prune(network(dropout=0), 0.5, layers=["conv"], granularity="filter")
+    train(tmp_path / "whole", whole, small=small_twin(whole), epochs=2)
+    train(tmp_path / "parts", parts, small=small_twin(parts), epochs=2)
+    for left, right in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
 
 

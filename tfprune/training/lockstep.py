@@ -20,6 +20,7 @@ import numpy as np
 from tfprune.backend import keras, tf
 from tfprune.cluster import cluster_of
 from tfprune.data import Split
+from tfprune.export.small_twin import SmallTwin
 from tfprune.machine import versions
 from tfprune.training.distribution import ONE_DEVICE, Replicas, StrategyReplicas, check_keras
 from tfprune.training.inputs import Augmentation, Normalization
@@ -68,11 +69,12 @@ def steps_of(
     normalization: Normalization,
     replicas: Replicas,
     members: Mapping[str, np.ndarray] | None = None,
+    small: SmallTwin | None = None,
 ) -> Steps:
     """The training steps of a model on whatever computes; arguments as those of `Steps`."""
     if isinstance(replicas, Workers):
-        return LeadingSteps(model, plan, train, normalization, replicas, members)
-    return Steps(model, plan, train, normalization, replicas, members)
+        return LeadingSteps(model, plan, train, normalization, replicas, members, small)
+    return Steps(model, plan, train, normalization, replicas, members, small)
 
 
 class LeadingSteps(Steps):
@@ -88,14 +90,16 @@ class LeadingSteps(Steps):
         normalization: Normalization,
         replicas: Workers,
         members: Mapping[str, np.ndarray] | None = None,
+        small: SmallTwin | None = None,
     ) -> None:
         """See `Steps`."""
         check_batch(plan.batch_size, len(train.images), replicas)
         members = members or {}
-        meta = {"network": model.to_json(), "plan": dataclasses.asdict(plan)}
+        network = (model if small is None else small.model).to_json()
+        meta = {"network": network, "plan": dataclasses.asdict(plan)}
         replicas.tell("stage", meta | {"members": list(members)}, list(members.values()))
         with replicas.together():
-            super().__init__(model, plan, train, normalization, replicas, members)
+            super().__init__(model, plan, train, normalization, replicas, members, small)
 
     def begin(self, arrays: Sequence[np.ndarray] | None) -> None:
         """See `Steps`."""
@@ -103,7 +107,7 @@ class LeadingSteps(Steps):
 
     def push(self) -> None:
         """See `Steps`."""
-        self._spread(self.model.get_weights())
+        self._spread(self._model.get_weights())
 
     def run(
         self, order: np.ndarray, rates: np.ndarray, first: int

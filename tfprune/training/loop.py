@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from tfprune.data import Split
 from tfprune.errors import TfpruneError
+from tfprune.export.small_twin import SmallTwin
 from tfprune.training.checkpoint import CheckpointFolder, Progress
 from tfprune.training.distribution import ONE_DEVICE, Replicas
 from tfprune.training.inputs import Normalization
@@ -50,6 +51,7 @@ class Trainer:
         replicas: Replicas = ONE_DEVICE,
         before_step: Callable[[int], int | None] | None = None,
         members: Mapping[str, np.ndarray] | None = None,
+        small: SmallTwin | None = None,
     ) -> None:
         """Prepares training; nothing is read or run yet.
 
@@ -67,11 +69,12 @@ class Trainer:
                 at which training begins or resumes.
             replicas: what computes.
             members: of centroids, which then train in the place of their kernels: see `Steps`.
+            small: the model's small twin, which then trains in its place: see `Steps`.
 
         Raises:
             UsageError: a batch size that does not fit the training set or the replicas.
         """
-        self._training = steps_of(model, plan, train, normalization, replicas, members)
+        self._training = steps_of(model, plan, train, normalization, replicas, members, small)
         self._replicas = replicas
         self._plan = plan
         self._images = len(train.images)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import TfpruneError
+from tfprune.export.small_twin import small_twin
 from tfprune.run_dir import RunDir
 from tfprune.setting import Setting
 from tfprune.training.checkpoint import CheckpointFolder, load_arrays, save_arrays
@@ -61,6 +62,9 @@ def train_stage(
             checkpoints.clear()  # a kill may have come between the record and this
             return held["history"]
         _LOG.info("stage %s", stage)
+        small = small_twin(model) if before_step is None and members is None else None
+        if small is not None:
+            _LOG.info("trains without the dead units: %d of %d weights", *small.parameters[::-1])
         trainer = Trainer(
             model,
             plan,
@@ -72,6 +76,7 @@ def train_stage(
             before_step=before_step,
             replicas=setting.replicas,
             members=members,
+            small=small,
         )
         board = None
         if setting.config.tensorboard and with_board:

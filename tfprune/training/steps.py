@@ -10,6 +10,7 @@ import numpy as np
 from tfprune.backend import tf
 from tfprune.data import Split
 from tfprune.errors import UsageError
+from tfprune.export.small_twin import SmallTwin
 from tfprune.training.centroids import Centroids
 from tfprune.training.distribution import Replicas
 from tfprune.training.inputs import Normalization
@@ -23,8 +24,9 @@ from tfprune.training.resizing import forward_at, resized
 class Steps:
     """The training steps of one model by one plan.
 
-    On one device the model itself is trained. A strategy of several replicas trains a twin of
-    it, whose variables the strategy has made: `pull` and `push` carry weights between them.
+    On one device the model itself is trained, or its small twin. A strategy of several replicas
+    trains a twin whose variables the strategy has made. `pull` and `push` carry weights between
+    the model and what is trained.
 
     Attributes:
         variables: what a checkpoint holds: the weights in training, then the optimizer's, then
@@ -39,6 +41,7 @@ class Steps:
         normalization: Normalization,
         replicas: Replicas,
         members: Mapping[str, np.ndarray] | None = None,
+        small: SmallTwin | None = None,
     ) -> None:
         """Makes the optimizer; a graph is traced by the first `run` that needs it.
 
@@ -49,17 +52,20 @@ class Steps:
             normalization: pixels to model inputs.
             replicas: what computes.
             members: of the centroids of kernels that share weights, as `Centroids` takes them.
+            small: the model's small twin, to be trained in its place; then there are no
+                members, and the masks do not change.
 
         Raises:
             UsageError: the batch is larger than the training set, or cannot be shared out.
         """
         check_batch(plan.batch_size, len(train.images), replicas)
-        self.model = model
+        self._model, self._small = model, small
+        self._held = model if small is None else small.model  # what this process trains, or copies
         self._plan = plan
         self._train = train
         self._normalization = normalization
         self._replicas = replicas
-        self._twin = replicas.twin(model)
+        self._twin = replicas.twin(self._held)
         with replicas.scope():
             self._centroids = Centroids(self._twin, members or {})
             trained = self._centroids.trained(self._twin.trainable_variables)
@@ -109,14 +115,16 @@ class Steps:
 
     def pull(self) -> None:
         """Gives the model the weights in training."""
-        if self._twin is not self.model:
+        if self._twin is not self._held:
             weights = [self._replicas.value(weight) for weight in self._twin.weights]
-            self.model.set_weights(weights)
+            self._held.set_weights(weights)
+        if self._small is not None:
+            self._small.give_back()
 
     def push(self) -> None:
         """Trains on from the model's weights and masks, which the caller has changed."""
-        if self._twin is not self.model:
-            self.assign(self.model.get_weights())
+        if self._twin is not self._model:
+            self.assign(self._model.get_weights())
 
     def assign(self, arrays: Sequence[np.ndarray]) -> None:
         """Sets the first `len(arrays)` of `variables`."""

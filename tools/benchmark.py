@@ -35,6 +35,7 @@ MEASUREMENTS: dict[str, Callable[[Options], Found]] = {
     "training_lenet5": training.lenet5,
     "training_alexnet": training.alexnet,
     "training_vgg16_bn": training.vgg16_bn,
+    "training_filters": training.filters,
     "pruning_alexnet": pruning.alexnet,
     "pruning_100_million": pruning.hundred_million,
     "evaluation": results.evaluation,

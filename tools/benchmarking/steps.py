@@ -44,6 +44,8 @@ def trainer(
     steps: int,
     *,
     sparsity: float = 0.0,
+    granularity: str = "weight",
+    small: bool = False,
     augmentation: dict[str, Any] | None = None,
     callbacks: bool = False,
 ) -> None:
@@ -58,10 +60,13 @@ def trainer(
         shape: of its images.
         batch: images a step.
         steps: steps an epoch.
-        sparsity: of all layers but the last; 0.0 trains without masks.
+        sparsity: of all layers but the last, or of each by filters; 0.0 trains without masks.
+        granularity: "weight" or "filter".
+        small: whether the small twin is trained, as a run does, or the masked network.
         augmentation: arguments of `Augmentation`.
         callbacks: whether TensorBoard and checkpoints are written, as in a run.
     """
+    from tfprune.export.small_twin import small_twin
     from tfprune.pruning.macs import macs
     from tfprune.pruning.pruner import prune
     from tfprune.training.checkpoint import CheckpointFolder
@@ -87,14 +92,20 @@ def trainer(
         steps_took["steps_cpu_seconds"] = time.process_time() - began[1]
         return {"test_accuracy": None}
 
-    model = network(name, shape)
-    products = [dense for dense, _ in macs(model).values()]
+    model = trained = network(name, shape)
+    twin = None
+    if sparsity:
+        allocation = "uniform" if granularity == "filter" else "global"
+        model = prune(model, sparsity, granularity=granularity, allocation=allocation)
+    if small:
+        twin = small_twin(model)
+        assert twin is not None, "whole units go"
+        trained = twin.model
+    products = [dense for dense, _ in macs(trained).values()]
     counts = {
         "operations": 2 * batch * (3 * sum(products) - products[0]),
-        "weights": model.count_params(),
+        "weights": trained.count_params(),
     }
-    if sparsity:
-        model = prune(model, sparsity)
     split = _split(shape, batch * steps)
     plan = Plan(
         stage="benchmark",
@@ -112,7 +123,7 @@ def trainer(
         folder = Checkpoints(Path(scratch), "benchmark")
         board = TensorBoard(Path(scratch) / "board", model, {}) if callbacks else None
         normalization = Normalization.of("standardize", split.images)
-        train = Trainer(model, plan, split, normalization, folder, "mark")
+        train = Trainer(model, plan, split, normalization, folder, "mark", small=twin)
 
         def after_epoch(record: dict[str, Any]) -> None:
             if board is not None:

@@ -112,6 +112,31 @@ def vgg16_bn(options: Options) -> Found:
     return found
 
 
+def filters(options: Options) -> Found:
+    """VGG-16-BN without half of its filters: what is left in training, and the masked whole."""
+    batch, steps = (4, 1) if options.quick else (128, 2)
+    job = Job("vgg16_bn", "VGG-16-BN", (32, 32, 3), batch, steps, 390, _CIFAR)
+    pruned = {**job.options, "sparsity": 0.5, "granularity": "filter"}
+    timings = alternate(
+        [
+            PROBE,
+            Contender("small", "steps:trainer", {**pruned, "small": True}),
+            Contender("masks", "steps:trainer", pruned),
+        ],
+        options.rounds,
+        log=options.log,
+    )
+    line = _steps_compared(
+        "VGG-16-BN step, half of its filters removed: what is left / masked",
+        ("tfprune, the small twin", timings["small"]),
+        ("tfprune, masks", timings["masks"]),
+        job,
+        at_most=0.4,  # a quarter of the products, half of the elements of everything else
+        **_floor(timings, "small", masks=False),
+    )
+    return Found([line], rates=rates(timings))
+
+
 def _measure(job: Job, options: Options, more: list[Contender]) -> tuple[dict[str, Timings], Found]:
     """Our step with and without masks, the bare step, TFMOT's, and `more`."""
     ours = {**job.options, "augmentation": job.augmentation, "callbacks": True}
@@ -210,9 +235,11 @@ def _whole_epoch(job: Job, timings: dict[str, Timings]) -> Line:
     )
 
 
-def _floor(timings: dict[str, Timings], *, masks: bool, adam: bool = True) -> dict[str, Any]:
+def _floor(
+    timings: dict[str, Timings], trained: str = "masks", *, masks: bool, adam: bool = True
+) -> dict[str, Any]:
     """Seconds of a step's operations and of its optimizer's traffic, and what was counted."""
-    rate, ours = rates(timings), timings["masks"]
+    rate, ours = rates(timings), timings[trained]
     operations, weights = ours.note("operations"), ours.note("weights")
     words = 7 if adam else 3  # Adam reads w, m, v, g and writes w, m, v; SGD w, g and w
     traffic = weights * (4 * words + masks)

@@ -96,38 +96,22 @@ def test_what_does_not_train_does_not_train_in_the_twin() -> None:
         ("half of a sum is alive", lambda: masked(network(), {"one": [1], "other": []})),
         (
             "a sigmoid makes a constant of a dead unit, which a bias takes over",
-            lambda: masked(
-                drawn(
-                    keras.Sequential(
-                        [
-                            keras.Input((4,)),
-                            layers.Dense(5, activation="sigmoid", name="hidden"),
-                            layers.Dense(2, name="out"),
-                        ]
-                    )
-                ),
-                {"hidden": [1]},
-            ),
+            lambda: masked(_sigmoids(use_bias=True), {"hidden": [1]}),
         ),
         (
             "a new bias would take the constant over",
-            lambda: masked(
-                drawn(
-                    keras.Sequential(
-                        [
-                            keras.Input((4,)),
-                            layers.Dense(5, activation="sigmoid", name="hidden"),
-                            layers.Dense(2, name="out", use_bias=False),
-                        ]
-                    )
-                ),
-                {"hidden": [1]},
-            ),
+            lambda: masked(_sigmoids(use_bias=False), {"hidden": [1]}),
         ),
     ],
 )
 def test_where_there_is_none(why: str, make: Callable[[], Any]) -> None:
     assert small_twin(make()) is None, why
+
+
+def _sigmoids(use_bias: bool) -> keras.Model:
+    hidden = layers.Dense(5, activation="sigmoid", name="hidden")
+    out = layers.Dense(2, name="out", use_bias=use_bias)
+    return drawn(keras.Sequential([keras.Input((4,)), hidden, out]))
 
 
 def _one_weight(model: keras.Model) -> keras.Model:

@@ -2,8 +2,9 @@
 
 Where whole units were removed, a step of training multiplies zeros: masked filters, and all
 that reads them. The small twin has none of them, so that its step costs what the small
-network costs. It computes the same outputs, losses and gradients of what is left, but for
-the rounding of sums; its weights go back to the places they came from.
+network costs. It computes the same outputs and gradients of what is left, but for the
+rounding of sums; its weights go back to the places they came from. What live units read of
+dead ones, on which nothing depends, stands still meanwhile: no decay, no regularizer's part.
 """
 
 from __future__ import annotations

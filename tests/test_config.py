@@ -63,6 +63,7 @@ BAD = {
     "--allocation=best": "--allocation must be one of uniform, erk, .*, lamp, sensitivity",
     "--criterion=taste": "--criterion must be one of magnitude, rate, random, snip, synflow",
     "--optimizer=lion": "--optimizer must be one of adam, sgd",
+    "--precision=half": "--precision must be one of float32, bfloat16; received 'half'",
     "--normalization=batch": "--normalization must be one of unit, standardize, none",
     "--batch_size=0": r"--batch_size must be in \[1, inf\]; received 0",
     "--lr_boundaries=5,2": "--lr_boundaries must ascend; received 5,2",

@@ -25,6 +25,7 @@ def test_runs_that_differ_in_pruning_share_the_dense_model_and_the_control():
         ({"criterion": "random"}, ["prune", "retrain"]),
         ({"epochs": 3}, ["dense", "control", "prune", "retrain"]),
         ({"seed": 1}, ["dense", "control", "prune", "retrain"]),
+        ({"precision": "bfloat16"}, ["dense", "control", "prune", "retrain"]),
         ({"augment_shift": 1}, ["dense", "control", "prune", "retrain"]),
         ({"image_size": 20}, ["dense", "control", "prune", "retrain"]),
         ({"validation_fraction": 0.1}, ["dense", "control", "prune", "retrain"]),
@@ -60,6 +61,19 @@ def test_dense_training_and_each_round_of_retraining_draw_other_batches():
     here = setting()
     assert here.dense_plan().draws != here.retrain_plan().draws
     assert here.retrain_plan(2).draws != here.retrain_plan(1).draws
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_all_but_quantization_aware_training_is_in_the_precision_asked_for(
+    monkeypatch, caplog, there
+):
+    monkeypatch.setattr("tfprune.setting.has_bfloat16", lambda: there)
+    here = setting(precision="bfloat16")
+    plans = (here.dense_plan(), here.retrain_plan(), here.share_plan())
+    assert {plan.precision for plan in plans} == {"bfloat16" if there else "float32"}
+    assert here.qat_plan().precision == setting().dense_plan().precision == "float32"
+    said = [record.message for record in caplog.records if "bfloat16" in record.message]
+    assert len(said) == (0 if there else 1)
 
 
 def test_when_tuning_the_held_out_images_judge():

@@ -199,6 +199,7 @@ class Experiment:
             "batch_size": plan.batch_size,
             "optimizer": config.optimizer,
             "deterministic": config.deterministic,
+            "precision": setting.precision,
             "versions": versions(),
             "machine": machine(),
         }

@@ -16,6 +16,8 @@ _PACKAGES = (
     "ai-edge-litert",
     "tensorflow-datasets",
 )
+_CPUINFO = Path("/proc/cpuinfo")
+_BFLOAT16 = {"amx_bf16", "avx512_bf16"}
 
 
 def versions() -> dict[str, str]:
@@ -48,11 +50,22 @@ def machine() -> dict[str, str | int]:
     return facts
 
 
+def has_bfloat16() -> bool:
+    """Whether the processor says that it has instructions for bfloat16; only Linux tells."""
+    return not _BFLOAT16.isdisjoint(_cpuinfo("flags").split())
+
+
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    """What Linux tells of the first processor under a key; elsewhere nothing."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        for line in _CPUINFO.read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == key:
+                return value.strip()
     except OSError:
         pass  # not Linux
-    return platform.processor() or platform.machine()
+    return ""

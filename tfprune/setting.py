@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from tfprune.backend import keras, tf
 from tfprune.config import Config
 from tfprune.errors import UsageError
 from tfprune.export.qat import require_tf_keras
+from tfprune.machine import has_bfloat16
 from tfprune.memory import keep_freed_memory
 from tfprune.models import build
 from tfprune.pruning.prunable import select
@@ -30,6 +32,7 @@ from tfprune.training.randomness import use_resettable_dropout
 from tfprune.training.resizing import Resizing
 
 _CALIBRATION_IMAGES = 200
+_LOG = logging.getLogger("tfprune")
 
 
 def configure_tensorflow(config: Config) -> None:
@@ -223,12 +226,15 @@ class Setting:
         return self.config.shaping("qat") | {"retrain_batch_size": batch_size}
 
     def qat_plan(self) -> Plan:
-        """How a pruned model is trained quantization-aware: as in retraining, at one low rate."""
+        """How a pruned model is trained quantization-aware: as in retraining, at one low rate.
+
+        In float32: it is there to see the roundings of int8, not those of another format.
+        """
         config = self.config
         rate = PiecewiseConstant(config.qat_learning_rate, 1.0, 0, (), 0.0)
         batch_size = self.qat_flags["retrain_batch_size"]
         plan = self._plan("qat", "qat", config.qat_epochs, batch_size, rate)
-        return dataclasses.replace(plan, weight_decay=0.0)
+        return dataclasses.replace(plan, weight_decay=0.0, precision="float32")
 
     def calibration(self) -> np.ndarray:
         """Some of the training images, drawn by the seed, as model inputs: for int8 ranges."""
@@ -259,7 +265,17 @@ class Setting:
             augmentation=self.augmentation,
             seed=config.seed,
             resizing=Resizing(sides),
+            precision=self.precision,
         )
+
+    @functools.cached_property
+    def precision(self) -> str:
+        """What training multiplies in: what was asked for, if the processor has it."""
+        asked = self.config.precision
+        if asked == "bfloat16" and not has_bfloat16():
+            _LOG.warning("no bfloat16 on this processor, as far as it tells: trains in float32")
+            return "float32"
+        return asked
 
     @property
     def dataset_label(self) -> str:

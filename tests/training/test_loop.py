@@ -8,6 +8,7 @@ from tfprune.backend import keras
 from tfprune.data import Split
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.export.small_twin import small_twin
+from tfprune.machine import has_bfloat16
 from tfprune.pruning.pruner import layer_sparsities, prune
 from tfprune.training.checkpoint import CheckpointFolder
 from tfprune.training.evaluate import evaluator
@@ -135,6 +136,27 @@ def test_a_signal_inside_an_epoch_checkpoints_there_and_resumes_bit_identical(tm
     resumed = network()
     history = train(tmp_path / "parts", resumed, batch_size=4)
     assert figures(history) == figures(expected)
+    for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="the processor has no bfloat16")
+def test_in_bfloat16_it_learns_alike_evaluates_in_float32_and_resumes_bit_identical(tmp_path):
+    single, whole, resumed = network(), network(), network()
+    expected = train(tmp_path / "float32", single)
+    history = train(tmp_path / "whole", whole, precision="bfloat16")
+    for row, other in zip(history, expected, strict=True):
+        assert row["loss"] != other["loss"]
+        assert row["loss"] == pytest.approx(other["loss"], rel=0.05)
+    assert history[-1]["test_accuracy"] == evaluator(whole, UNIT, TRAIN)()
+    assert all(weight.dtype == "float32" for weight in whole.get_weights())
+
+    def stop(record):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        train(tmp_path / "parts", network(), stop, precision="bfloat16")
+    assert figures(train(tmp_path / "parts", resumed, precision="bfloat16")) == figures(history)
     for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
 

@@ -27,6 +27,7 @@ class Plan:
         augmentation: what is done to the images of a batch.
         seed: the run's seed.
         resizing: which epochs see smaller images.
+        precision: "float32" or "bfloat16", as in `computing_in`.
     """
 
     stage: str
@@ -40,3 +41,4 @@ class Plan:
     augmentation: Augmentation
     seed: int
     resizing: Resizing = dataclasses.field(default_factory=Resizing)
+    precision: str = "float32"

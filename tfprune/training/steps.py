@@ -17,6 +17,7 @@ from tfprune.training.inputs import Normalization
 from tfprune.training.objective import Objective
 from tfprune.training.optimizer import make_optimizer, optimizer_variables
 from tfprune.training.plan import Plan
+from tfprune.training.precision import computing_in
 from tfprune.training.randomness import random_states, set_states, stage_key
 from tfprune.training.resizing import forward_at, resized
 
@@ -104,13 +105,14 @@ class Steps:
         side = self._plan.resizing.side_at(epoch)
         if side not in self._graphs:
             self._graphs[side] = self._compile(side)
-        losses, correct = self._graphs[side](
-            self._images,
-            self._labels,
-            tf.constant(order),
-            tf.constant(rates),
-            tf.constant(first, tf.int32),
-        )
+        with computing_in(self._plan.precision):
+            losses, correct = self._graphs[side](
+                self._images,
+                self._labels,
+                tf.constant(order),
+                tf.constant(rates),
+                tf.constant(first, tf.int32),
+            )
         return losses.numpy(), correct.numpy()
 
     def pull(self) -> None:
@@ -169,7 +171,7 @@ class Steps:
             optimizer.learning_rate.assign(rate)
             if plan.weight_decay:
                 for kernel in replicas.own(kernels):
-                    kernel.assign_sub(rate * plan.weight_decay * kernel)
+                    kernel.assign(kernel * (1 - rate * plan.weight_decay))
             gradients = centroids.grouped(gradients, trained)
             replicas.apply(optimizer, gradients, centroids.trained(trained))
             centroids.spread(replicas)

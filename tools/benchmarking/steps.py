@@ -48,6 +48,7 @@ def trainer(
     small: bool = False,
     augmentation: dict[str, Any] | None = None,
     callbacks: bool = False,
+    precision: str = "float32",
 ) -> None:
     """Our training, an epoch a round.
 
@@ -65,6 +66,7 @@ def trainer(
         small: whether the small twin is trained, as a run does, or the masked network.
         augmentation: arguments of `Augmentation`.
         callbacks: whether TensorBoard and checkpoints are written, as in a run.
+        precision: what a step multiplies in.
     """
     from tfprune.export.small_twin import small_twin
     from tfprune.pruning.macs import macs
@@ -118,6 +120,7 @@ def trainer(
         label_smoothing=0.0,
         augmentation=Augmentation(**augmentation or {}),
         seed=0,
+        precision=precision,
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Checkpoints(Path(scratch), "benchmark")

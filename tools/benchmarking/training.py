@@ -9,6 +9,7 @@ from benchmarking.floors import PROBE, rates
 from benchmarking.measurement import Found, Options
 from benchmarking.record import Line, Side, compared
 from benchmarking.rounds import Contender, Timings, alternate, ratio
+from tfprune.machine import has_bfloat16
 
 _SPARSITY = 0.9
 #: TFMOT's default: steps between two mask updates.
@@ -135,6 +136,34 @@ def filters(options: Options) -> Found:
         **_floor(timings, "small", masks=False),
     )
     return Found([line], rates=rates(timings))
+
+
+def precision(options: Options) -> Found:
+    """AlexNet and VGG-16-BN under masks, in bfloat16 and in float32."""
+    found = Found([])
+    if not has_bfloat16():
+        return Found([], ["bfloat16"])
+    batch, steps = (4, 1) if options.quick else (128, 3)
+    for name, label in (("alexnet", "AlexNet"), ("vgg16_bn", "VGG-16-BN")):
+        job = Job(name, label, (32, 32, 3), batch, steps, 390, _CIFAR)
+        masked = {**job.options, "sparsity": _SPARSITY, "augmentation": job.augmentation}
+        timings = alternate(
+            [
+                Contender("bfloat16", "steps:trainer", {**masked, "precision": "bfloat16"}),
+                Contender("float32", "steps:trainer", masked),
+            ],
+            options.rounds,
+            log=options.log,
+        )
+        found.lines.append(
+            _steps_compared(
+                f"{label} step, bfloat16 / float32",
+                ("tfprune, masks, --precision=bfloat16", timings["bfloat16"]),
+                ("tfprune, masks", timings["float32"]),
+                job,
+            )
+        )
+    return found
 
 
 def _measure(job: Job, options: Options, more: list[Contender]) -> tuple[dict[str, Timings], Found]:

@@ -123,8 +123,8 @@ _ADDITIONAL = (
     Key("deterministic", "flag", "whether a rerun is equal to the bit"),
     Key("retrain_epochs", "count", "epochs of retraining asked for, of all rounds"),
     Key("peak_memory_bytes", "count", "largest resident memory of the run's process"),
-    Key("precision", "text", "what training multiplied in: float32 or bfloat16"),
     Key("rewind", "text", "what retraining went back to, as `weights, epoch 1`; or none"),
+    Key("precision", "text", "what training multiplied in: float32 or bfloat16"),
 )
 
 #: Every key of `summary.json`, in the file's order. Those of `_ADDITIONAL` may be absent

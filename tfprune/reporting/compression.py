@@ -79,7 +79,7 @@ def compression_table(records: Sequence[Record]) -> str:
             if row["network"] == network
         ]
         for kilobytes, error, source in sorted(rows, key=lambda row: -row[0]):
-            lines.append(_row((network, source, f"{kilobytes:.3g}", error)))
+            lines.append(_row((network, source, _three_digits(kilobytes), error)))
     lines += [
         "",
         "Sizes in kB (1000 bytes): float32 values of all variables, *dense*; kernels as",
@@ -137,6 +137,11 @@ def _error_of(record: Record) -> str:
 def _mean(record: Record, key: str) -> float:
     values = [seed[key] for seed in record["seeds"]]
     return sum(values) / len(values)
+
+
+def _three_digits(kilobytes: float) -> str:
+    """A size with three digits, or all before the point: 0.88, 5.09, 25.7, 1108."""
+    return f"{kilobytes:.0f}" if kilobytes >= 1000 else f"{kilobytes:.3g}"
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -5,7 +5,12 @@ import json
 import pytest
 
 from tfprune.errors import TfpruneError
-from tfprune.reporting.compression import compression_table, published_files, read_records
+from tfprune.reporting.compression import (
+    _three_digits,
+    compression_table,
+    published_files,
+    read_records,
+)
 
 
 def figures(seed, size, decoded):
@@ -71,3 +76,10 @@ def test_a_file_without_its_record_is_refused(tmp_path):
 def test_the_published_ones_are_there():
     found = {(row["network"], row["kilobytes"]): row["error"] for row in published_files()}
     assert found["lenet300_100", 27] == 1.58 and found["lenet5_caffe", 44] == 0.74
+
+
+@pytest.mark.parametrize(
+    ("kilobytes", "text"), [(0.8765, "0.877"), (25.74, "25.7"), (999.4, "999"), (1107.59, "1108")]
+)
+def test_sizes_have_three_digits_or_all_before_the_point(kilobytes, text):
+    assert _three_digits(kilobytes) == text

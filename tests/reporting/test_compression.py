@@ -79,7 +79,7 @@ def test_the_published_ones_are_there():
 
 
 @pytest.mark.parametrize(
-    ("kilobytes", "text"), [(0.8765, "0.877"), (25.74, "25.7"), (999.4, "999"), (1107.59, "1108")]
+    ("kilobytes", "text"), [(0.8767, "0.877"), (25.74, "25.7"), (999.4, "999"), (1107.59, "1108")]
 )
 def test_sizes_have_three_digits_or_all_before_the_point(kilobytes, text):
     assert _three_digits(kilobytes) == text

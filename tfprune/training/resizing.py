@@ -17,6 +17,7 @@ from typing import Any
 
 from tfprune.backend import tf
 from tfprune.errors import UsageError
+from tfprune.training.small_maps import small_maps_by_taps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ def forward_at(model: Any, side: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """What computes a model's outputs, as in training, on images of a side (0: its own)."""
 
     def forward(images: tf.Tensor) -> tf.Tensor:
-        with _any_shape(model) if side else contextlib.nullcontext():
+        with small_maps_by_taps(model), _any_shape(model) if side else contextlib.nullcontext():
             return model(images, training=True)
 
     return forward

@@ -49,6 +49,7 @@ def trainer(
     augmentation: dict[str, Any] | None = None,
     callbacks: bool = False,
     precision: str = "float32",
+    taps: bool = True,
 ) -> None:
     """Our training, an epoch a round.
 
@@ -67,10 +68,12 @@ def trainer(
         augmentation: arguments of `Augmentation`.
         callbacks: whether TensorBoard and checkpoints are written, as in a run.
         precision: what a step multiplies in.
+        taps: whether convolutions of small maps are computed by taps, as a run does.
     """
     from tfprune.export.small_twin import small_twin
     from tfprune.pruning.macs import macs
     from tfprune.pruning.pruner import prune
+    from tfprune.training import small_maps
     from tfprune.training.checkpoint import CheckpointFolder
     from tfprune.training.inputs import Augmentation, Normalization
     from tfprune.training.learning_rate import PiecewiseConstant
@@ -78,6 +81,8 @@ def trainer(
     from tfprune.training.plan import Plan
     from tfprune.training.tensorboard import TensorBoard
 
+    if not taps:
+        small_maps.MOST_PIXELS = 0
     began = [0.0, 0.0]
     steps_took: dict[str, float] = {}
 

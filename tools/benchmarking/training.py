@@ -166,6 +166,33 @@ def precision(options: Options) -> Found:
     return found
 
 
+def taps(options: Options) -> Found:
+    """AlexNet and VGG-16-BN, convolutions of small maps by taps and as TensorFlow has them."""
+    found = Found([])
+    batch, steps = (4, 1) if options.quick else (128, 3)
+    for name, label in (("alexnet", "AlexNet"), ("vgg16_bn", "VGG-16-BN")):
+        job = Job(name, label, (32, 32, 3), batch, steps, 390, _CIFAR)
+        for precision in ("float32", "bfloat16") if has_bfloat16() else ("float32",):
+            ours = {**job.options, "augmentation": job.augmentation, "precision": precision}
+            timings = alternate(
+                [
+                    Contender("taps", "steps:trainer", ours),
+                    Contender("whole", "steps:trainer", {**ours, "taps": False}),
+                ],
+                options.rounds,
+                log=options.log,
+            )
+            found.lines.append(
+                _steps_compared(
+                    f"{label} step in {precision}, convolutions of small maps by taps / whole",
+                    ("tfprune", timings["taps"]),
+                    ("tfprune, Conv2D of TensorFlow", timings["whole"]),
+                    job,
+                )
+            )
+    return found
+
+
 def _measure(job: Job, options: Options, more: list[Contender]) -> tuple[dict[str, Timings], Found]:
     """Our step with and without masks, the bare step, TFMOT's, and `more`."""
     ours = {**job.options, "augmentation": job.augmentation, "callbacks": True}

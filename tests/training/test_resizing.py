@@ -107,3 +107,20 @@ def test_a_side_that_the_model_does_not_take_is_refused():
     flat = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
     with pytest.raises(UsageError, match="does not take images of 4 x 4 pixels"):
         Resizing(((4, 1),)).check(flat)
+
+
+def test_a_side_at_which_taps_see_padding_alone_is_warned_of(caplog):
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.MaxPooling2D(4, padding="same"),
+            layers.Conv2D(2, 3, padding="same", name="late"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2),
+        ]
+    )
+    Resizing(((5, 1),)).check(model)  # a map of 2 x 2 pixels, which all taps reach
+    assert not caplog.messages
+    Resizing(((4, 1),)).check(model)  # of 1 x 1, which the one in the middle reaches
+    assert "images of 4 pixels a side are too small for late: some of" in caplog.text

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tfprune.backend import keras, tf
 from tfprune.pruning.pruner import prune
 from tfprune.training import small_maps
-from tfprune.training.small_maps import convolution_by_taps, small_maps_by_taps
+from tfprune.training.small_maps import convolution_by_taps, idle_taps, small_maps_by_taps
 
 RNG = np.random.default_rng(0)
 layers = keras.layers
@@ -82,6 +82,15 @@ def test_small_maps_of_plain_convolutions_alone_inside_wrappers_too(calls):
         ours = pruned(pixels, training=True)
     assert calls == [(4, 4, 4), (2, 2, 4)]
     np.testing.assert_allclose(ours, usual, rtol=1e-5, atol=1e-6)
+
+
+def test_idle_taps_by_hand():
+    # A row of one pixel, a column of three: of 5 x 5 taps "same", one row and five columns reach.
+    images = keras.Input((1, 3, 1))
+    x = layers.Conv2D(1, 5, padding="same", name="five")(images)
+    x = layers.Conv2D(1, (1, 3), padding="same", name="all")(x)
+    model = keras.Model(images, layers.Conv2D(1, (1, 2), name="valid")(x))
+    assert idle_taps(model, (1, 3, 1)) == {"five": 20}
 
 
 def test_a_map_of_unknown_size_is_left_alone(calls):

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from tfprune.backend import tf
 from tfprune.errors import UsageError
-from tfprune.training.small_maps import small_maps_by_taps
+from tfprune.training.small_maps import idle_taps, small_maps_by_taps
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Resizing:
         return 0
 
     def check(self, model: Any) -> None:
-        """Makes sure that a model takes images of every side.
+        """Makes sure that a model takes images of every side; warns of weights that do not train.
 
         Args:
             model: a built Keras classifier of images (H, W, C).
@@ -48,19 +51,21 @@ class Resizing:
             UsageError: a side is not below the full one, or the model does not take it.
         """
         height, width, channels = model.input_shape[1:]
+        whole = idle_taps(model, (height, width, channels)) if self.sides else {}
         for side, _ in self.sides:
             if side >= min(height, width):
                 raise UsageError(
                     f"images of {height} x {width} pixels do not become smaller at a side of {side}"
                 )
             try:
-                forward = tf.function(forward_at(model, side))
-                forward.get_concrete_function(tf.TensorSpec((2, side, side, channels)))
+                with _any_shape(model):
+                    idle = idle_taps(model, (side, side, channels))
             except (ValueError, tf.errors.InvalidArgumentError):
                 raise UsageError(
                     f"{model.name!r} does not take images of {side} x {side} pixels: its shapes "
                     f"there are not those that its weights have at {height} x {width}"
                 ) from None
+            _warn(side, [name for name in idle if idle[name] > whole.get(name, 0)])
 
 
 def resized(images: tf.Tensor, side: int) -> tf.Tensor:
@@ -76,6 +81,22 @@ def forward_at(model: Any, side: int) -> Callable[[tf.Tensor], tf.Tensor]:
             return model(images, training=True)
 
     return forward
+
+
+def _warn(side: int, layers: list[str]) -> None:
+    """Says which layers have weights that do not train at a side.
+
+    Adam divides by the mean of squared gradients, which is 0 after epochs without any: VGG-16's
+    conv11 to conv13, of one pixel at a side of 16, came out of it with weights of twice their
+    initial size, which magnitude then takes for important ones.
+    """
+    if layers:
+        _LOG.warning(
+            "images of %d pixels a side are too small for %s: some of their taps see padding alone "
+            "and do not train, and their first gradients at a larger side move them far",
+            side,
+            ", ".join(layers),
+        )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tfprune.backend import keras, tf
@@ -23,9 +23,25 @@ MOST_PIXELS = 16
 @contextlib.contextmanager
 def small_maps_by_taps(model: Any) -> Iterator[None]:
     """Within it the model's plain convolutions, where their maps are small, run by taps."""
+    with convolving_by(model, _convolution):
+        yield
+
+
+@contextlib.contextmanager
+def convolving_by(
+    model: Any, convolution: Callable[[Any, tf.Tensor, Any], tf.Tensor]
+) -> Iterator[None]:
+    """Within it `convolution` computes the model's plain convolutions.
+
+    Plain are the `Conv2D` with strides and dilation of 1, without groups, channels last.
+
+    Args:
+        model: a Keras model.
+        convolution: gives the outputs of a layer from (layer, inputs, kernel).
+    """
     layers = [layer for layer in model._flatten_layers() if _is_plain(layer)]
     for layer in layers:
-        layer.convolution_op = functools.partial(_convolution, layer)
+        layer.convolution_op = functools.partial(convolution, layer)
     try:
         yield
     finally:
@@ -59,6 +75,31 @@ def convolution_by_taps(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Ten
             around = ((0, 0), (top, high - bottom), (left, wide - right), (0, 0))
             parts.append(tf.pad(part, around))
     return tf.add_n(parts)
+
+
+def idle_taps(model: Any, shape: tuple[int, int, int]) -> dict[str, int]:
+    """How many taps of each plain convolution reach no pixel, for images of a shape (H, W, C).
+
+    Such taps multiply padding alone: their weights neither count nor train.
+
+    Returns:
+        Name of the layer -> number of such taps, for the layers that have any.
+    """
+    found: dict[str, int] = {}
+
+    def noted(layer: Any, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
+        taps = kernel.shape[:2]
+        sides = zip(inputs.shape[1:3], taps, strict=True)
+        rows, columns = (len(list(_reached(*side, layer.padding))) for side in sides)
+        if rows * columns < taps[0] * taps[1]:
+            found[layer.name] = taps[0] * taps[1] - rows * columns
+        return type(layer).convolution_op(layer, inputs, kernel)
+
+    with convolving_by(model, noted):
+        tf.function(lambda images: model(images, training=True)).get_concrete_function(
+            tf.TensorSpec((2, *shape))
+        )
+    return found
 
 
 def _is_plain(layer: Any) -> bool:

@@ -1,7 +1,8 @@
 """`python -m tfprune.report`: tables and plots of all runs found in folders.
 
 Reads `summary.json` of run folders and the copies `<name>-seed<k>.json` of results folders,
-and writes `results.md`, `results.csv`, `layers.md` and plots for each network; where dense
+and writes `results.md`, its essence `headline.md`, `results.csv`, `layers.md` and plots for each
+network; where dense
 baselines were trained, `learning.md` and `learning.png`, too, where runs have a ledger, `gains.md`,
 `exports.md` and `bytes.png`, and where there are several schedules, `schedules.md` and
 `schedules.png`. The same summaries give the same bytes of Markdown and CSV,
@@ -26,7 +27,12 @@ from tfprune.reporting.learning import learning_markdown, learning_plot
 from tfprune.reporting.rows import ResultRow, result_rows, sections
 from tfprune.reporting.schedules import schedules_markdown, schedules_plot
 from tfprune.reporting.summary import read_summary, write_summary
-from tfprune.reporting.tables import layers_markdown, results_csv, results_markdown
+from tfprune.reporting.tables import (
+    headline_markdown,
+    layers_markdown,
+    results_csv,
+    results_markdown,
+)
 
 _COPY = re.compile(r".+-seed\d+\.json")
 
@@ -95,6 +101,7 @@ def write_report(rows: Sequence[ResultRow], out: Path, *, with_plots: bool) -> l
     """
     contents = {
         "results.md": results_markdown(rows).encode(),
+        "headline.md": headline_markdown(rows).encode(),
         "results.csv": results_csv(rows).encode(),
         "layers.md": layers_markdown(rows).encode(),
     }

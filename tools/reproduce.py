@@ -5,7 +5,7 @@
 A sweep (`python -m tfprune.sweep`) of every `configs/<network>_*.cfg`, with `--published` of
 those in `configs/published/`, with `--configs=DIR_OR_GLOB` of others, into `runs/`. Its
 summaries, and sensitivity scans, are collected in `results/<network>/`, or `--out`, beside those
-that lie there; tables, plots and the README's part are written from all of them. Like every
+that lie there; tables, plots and the documents' parts are written from all of them. Like every
 sweep it can be stopped at any time, and the same command goes on.
 """
 
@@ -59,7 +59,7 @@ def main() -> int:
     for scan in (path for name in names for path in Path("runs", name).glob("sensitivity.*")):
         shutil.copyfile(scan, Path(out, f"{scan.parent.name}.{scan.name}"))
     if status in (0, 1):  # 1: some failed, the others are reported
-        status |= subprocess.call([sys.executable, "tools/update_readme.py"])
+        status |= subprocess.call([sys.executable, "tools/update_docs.py"])
     return status
 
 

@@ -65,7 +65,7 @@ def main() -> int:
         for path in configs:
             collect(path, [int(seed) for seed in options.seeds.split(",")], flags)
     write_text(OUT / "compression.md", compression_table(read_records(OUT)))
-    return subprocess.call([sys.executable, "tools/update_readme.py"])
+    return subprocess.call([sys.executable, "tools/update_docs.py"])
 
 
 def collect(path: Path, seeds: list[int], flags: list[str]) -> None:

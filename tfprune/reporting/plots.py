@@ -29,13 +29,11 @@ if TYPE_CHECKING:
 _PANELS_A_LINE = 3
 
 _PUBLISHED = "#d55e00"
-#: How names of runs with the published hyperparameters begin.
-_PUBLISHED_RUNS = "published_"
 
 
 def series_of(row: ResultRow) -> str:
     """The line of the plots that a row belongs to: what it varies beside its target."""
-    if row.name.startswith(_PUBLISHED_RUNS):
+    if row.has_published_settings:
         return "ours, published settings"
     run = row.runs[0]
     usual = {"allocation": "global", "criterion": "magnitude"}
@@ -45,7 +43,7 @@ def series_of(row: ResultRow) -> str:
 
 
 def accuracy_plot(rows: Sequence[ResultRow]) -> bytes | None:
-    """Accuracy against the target sparsity, a column of panels for each group.
+    """Accuracy against the sparsity of the group, a column of panels for each group.
 
     Above: final accuracy with the smallest and largest seed as bars, the control, and the
     published points; below: the first test, where there is one. `rows` are those of one
@@ -69,7 +67,7 @@ def accuracy_plot(rows: Sequence[ResultRow]) -> bytes | None:
             _draw_series(bottom, members, pruned, itemgetter("first_test_accuracy"))
             _published_points(bottom, here, attrgetter("first_test_accuracy"))
             top.set_title(f"{group} layers pruned")
-            bottom.set_xlabel("target sparsity of the group (%)")
+            bottom.set_xlabel("sparsity of the group (%)")
             ticks = sorted({100 * row.target for row in here})
             if all(second - first >= 5 for first, second in itertools.pairwise(ticks)):
                 bottom.set_xticks(ticks)
@@ -159,18 +157,27 @@ def _draw_series(
 ) -> None:
     for series in dict.fromkeys(map(series_of, members)):
         points = [
-            (100 * row.target, spread)
+            (row, spread)
             for row in members
             if series_of(row) == series and (spread := row.spread(stage))
         ]
         color, marker = _look(series, rows)
-        targets = [target for target, _ in points]
         means, bars = _means_and_bars([spread for _, spread in points])
         # Several rows at one target are variants, which no line should join.
-        line = "-" if len(set(targets)) == len(targets) else "none"
+        line = "-" if len({row.target for row, _ in points}) == len(points) else "none"
         look: dict[str, Any] = {"color": color, "marker": marker, "linestyle": line}
         look |= {"markersize": 5, "linewidth": 1.5, "capsize": 3, "zorder": 3}
-        axes.errorbar(targets, means, yerr=bars, label=series, **look)
+        sparsities = [100 * _reached(row) for row, _ in points]
+        axes.errorbar(sparsities, means, yerr=bars, label=series, **look)
+
+
+def _reached(row: ResultRow) -> float:
+    """The mean sparsity of the group; its target where the runs do not say.
+
+    Sparsities given layer by layer, as published, need not meet the target of their row.
+    """
+    reached = row.spread(itemgetter("group_sparsity"))
+    return reached.mean if reached else row.target
 
 
 def _means_and_bars(spreads: Sequence[Spread]) -> tuple[list[float], list[list[float]]]:
@@ -196,7 +203,7 @@ def _published_points(
 def _dense_line(axes: Axes, rows: Sequence[ResultRow]) -> None:
     """One line for our own baseline; runs of the published settings have another."""
     done = [row for row in rows if row.status == COMPLETE]
-    own = [row for row in done if not row.name.startswith(_PUBLISHED_RUNS)] or done
+    own = [row for row in done if not row.has_published_settings] or done
     values = [run["dense_accuracy"] for row in own for run in row.runs]
     dense = Spread.of(values)
     if dense:

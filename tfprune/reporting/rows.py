@@ -27,6 +27,9 @@ NOT_RUN = "not run"
 
 _GROUP_ORDER = ("dense", "conv", "fc", "all")
 
+#: How the names of runs with the published hyperparameters begin.
+_PUBLISHED_SETTINGS = "published_"
+
 #: What seeds of one configuration share; a mean over runs that differ in it would mislead.
 _SETTINGS = (
     "allocation",
@@ -78,6 +81,11 @@ class ResultRow:
     status: str
     runs: tuple[Summary, ...]
     published: PublishedResult | None
+
+    @property
+    def has_published_settings(self) -> bool:
+        """Whether the runs are those of the published hyperparameters, rather than ours."""
+        return self.name.startswith(_PUBLISHED_SETTINGS)
 
     def spread(self, value: Callable[[Summary], float | None]) -> Spread | None:
         """The spread of `value(run)` over the runs."""
@@ -238,7 +246,7 @@ def _order(row: ResultRow) -> tuple:
         _GROUP_ORDER.index(row.group) if row.group in _GROUP_ORDER else len(_GROUP_ORDER),
         row.group,
         row.target,
-        row.name.startswith("published_"),
+        row.has_published_settings,
         row.name,
         row.status != COMPLETE,
         row.runs[0]["seed"] if row.runs else -1,

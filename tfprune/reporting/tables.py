@@ -131,6 +131,33 @@ def results_markdown(rows: Sequence[ResultRow]) -> str:
     return "\n\n".join([*parts, _LEGEND]) + "\n"
 
 
+def headline_markdown(rows: Sequence[ResultRow]) -> str:
+    """What matters of each finished run of ours: accuracies, the control's, the published one's."""
+    header = ["run", "seeds", "removed", "dense", "control", "**pruned, retrained**"]
+    header += ["− control", "published", "epochs"]
+
+    def line(row: ResultRow) -> list[str]:
+        count = len(row.runs)
+        values = (itemgetter("dense_accuracy"), itemgetter("control_accuracy"), final_accuracy)
+        dense, control, final = (percents(row.spread(value), count) for value in values)
+        if row.group == "dense":
+            removed, final = NONE, NONE
+        else:
+            share = percents(row.spread(itemgetter("group_sparsity")), count)
+            removed, final = f"{share} of {row.group}", f"**{final}**"
+        difference = percents(row.spread(final_minus_control), count, "+")
+        published = percent(row.published.accuracy if row.published else None)
+        cells = [removed, dense, control, final, difference, published, _epochs(row)]
+        return [row.name, str(count), *cells]
+
+    parts = []
+    for members in sections(rows).values():
+        ours = [r for r in members if r.status == COMPLETE and not r.has_published_settings]
+        if ours:
+            parts.append(markdown_table(header, map(line, ours), 1))
+    return "\n\n".join(parts) + "\n"
+
+
 def _has_schedules(rows: Iterable[ResultRow]) -> bool:
     """Whether the schedule is worth a column."""
     return any(schedule_of(run) != "one shot" for row in rows for run in row.runs)
@@ -199,7 +226,7 @@ def _published_table(rows: Iterable[ResultRow]) -> str:
 
 
 def _size_table(rows: Iterable[ResultRow]) -> str:
-    header = ["run", "group", "target", "seeds", "group sparsity", "model sparsity"]
+    header = ["run", "group", "target", "seeds", "allocation", "group sparsity", "model sparsity"]
     header += ["weights kept / all", "epochs: dense + retraining", "TFLite accuracy", "audit"]
 
     def line(row: ResultRow) -> list[str]:
@@ -207,10 +234,11 @@ def _size_table(rows: Iterable[ResultRow]) -> str:
         group = percents(row.spread(itemgetter("group_sparsity")), count)
         model = percents(row.spread(itemgetter("model_sparsity")), count)
         tflite = percents(row.spread(tflite_accuracy), count)
-        cells = [group, model, _weights(row), _epochs(row), tflite, _audit(row)]
+        allocation = row.runs[0]["allocation"] or NONE
+        cells = [allocation, group, model, _weights(row), _epochs(row), tflite, _audit(row)]
         return [*_head(row), _seeds(row), *cells]
 
-    return markdown_table(header, [line(row) for row in rows if row.runs], 4)
+    return markdown_table(header, [line(row) for row in rows if row.runs], 5)
 
 
 _CSV_KEYS = (

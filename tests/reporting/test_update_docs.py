@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).parents[2] / "tools" / "update_readme.py"
+TOOL = Path(__file__).parents[2] / "tools" / "update_docs.py"
 
 README = """\
 # Title
@@ -23,7 +23,7 @@ Last.
 
 
 def _run(folder, *options):
-    command = [sys.executable, str(TOOL), "--readme", str(folder / "README.md"), *options]
+    command = [sys.executable, str(TOOL), "--project", str(folder), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -42,6 +42,24 @@ def test_text_between_markers_becomes_the_files_content(project):
         README.replace("old\ntext\n", "| a |\n| 1 |\n").replace("b.md -->\n", "b.md -->\nB – one\n")
     )
     assert sorted(path.name for path in project.iterdir()) == ["README.md", "b.md", "results"]
+
+
+def test_documents_name_files_from_the_projects_folder(project):
+    (project / "docs").mkdir()
+    (project / "docs" / "b.md").write_text("<!-- generated: b.md -->\n<!-- end -->\n")
+    assert "docs/b.md is not up to date" in _run(project, "--check").stderr
+    assert _run(project).returncode == 0
+    assert (project / "docs" / "b.md").read_text(encoding="utf-8") == (
+        "<!-- generated: b.md -->\nB – one\n<!-- end -->\n"
+    )
+
+
+def test_a_faulty_document_leaves_all_of_them_as_they_are(project):
+    (project / "docs").mkdir()
+    (project / "docs" / "b.md").write_text("<!-- end -->\n")
+    result = _run(project)
+    assert result.returncode == 2 and "docs/b.md: line 1" in result.stderr
+    assert (project / "README.md").read_text() == README
 
 
 def test_check_fails_until_the_readme_is_up_to_date_and_changes_nothing(project):

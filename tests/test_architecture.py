@@ -19,7 +19,7 @@ ROOMS = [
     {"flags"},
     {"export", "compression"},
     {"figures"},
-    {"setting", "training", "rounds"},
+    {"setting", "training", "rounds", "pruning_flags"},
     {"baseline", "scan", "stages"},
     {"job", "report", "result_files", "verify", "compress", "decompress"},
     {"experiment"},

@@ -96,7 +96,7 @@ BAD = {
     "--granularity=2:4 --allocation=erk": "--granularity=2:4 .* --allocation .* received erk",
     "--granularity=2:4 --criterion_rounds=5": "--criterion_rounds does not go with it; received 5",
     "--granularity=2:4 --schedule=gradual": "removes its share at once; .*--schedule=gradual",
-    "--granularity=filter --allocation=sensitivity": "scans single weights by .*=filter",
+    "--granularity=filter --allocation=sensitivity": "removes single weights by .*=filter",
     "--criterion=snip --allocation=sensitivity": "criterion without gradients; .*=snip",
     "--criterion_images=9": "needs a criterion of the loss: snip; received --criterion=magnitude",
     "--criterion_images=0 --criterion=snip": r"--criterion_images must be in \[1, inf\]",
@@ -180,6 +180,22 @@ def test_only_flags_off_their_defaults_shape_a_stage():
     config = Config(seed=2, epochs=3, sparsity=0.5, threads=1, lr_decay_rate=0.1)
     assert config.shaping("data", "dense") == {"seed": 2, "epochs": 3}
     assert config.shaping("prune", "retrain") == {"sparsity": 0.5}
+
+
+def test_sides_of_images_are_read_in_their_order():
+    config = Config(resize=("16:10", "24:5"), retrain_resize=("20:1",))
+    assert config.sides("resize") == ((16, 10), (24, 5))
+    assert config.sides("retrain_resize") == ((20, 1),)
+    assert Config().sides("resize") == ()
+
+
+def test_flags_of_the_run_alone_are_these():
+    """They leave no mark: a flag that shapes a result would find here an old one of another."""
+    assert {name for name, field in FIELDS.items() if field.metadata["shapes"] == "run"} == {
+        *("name", "run_dir", "runs_dir", "data_dir", "threads"),
+        *("dry_run", "progress", "tensorboard"),
+        *("control", "export", "quantize", "code"),  # stages of their own, with their own marks
+    }
 
 
 def test_every_flag_shapes_a_stage_that_is_known():

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tfprune.config import Config
 from tfprune.flags import parse
 from tfprune.reporting.summary import read_summary
 from tfprune.run_dir import RunDir
@@ -194,6 +193,18 @@ def test_other_flags_for_the_same_folder_are_refused_with_the_difference(finishe
     assert (run_folder / "flags.cfg").read_text() == saved
 
 
+def test_a_finished_pruned_run_is_not_replaced_by_its_dense_network(finished):
+    folder, run_folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in run_folder.iterdir()}
+    result = run(folder, *QUICK, "--sparsity=0")
+    assert result.returncode == 2, result.stdout
+    assert "stage 'prune' was made with other flags: --sparsity=0.0 (there: 0.9); give" in (
+        result.stderr
+    )
+    changed = {path.name for path in before if path.stat().st_mtime_ns != before[path]}
+    assert changed <= {".lock-run", "log.txt"}  # nor "stages", a folder
+
+
 def test_tensorboard_has_a_tag_for_each_layer_and_each_point_once(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
@@ -215,6 +226,45 @@ def test_a_dry_run_shows_the_layers_and_writes_nothing(tmp_path):
     result = run(tmp_path, *QUICK, "--dry_run")
     assert result.returncode == 0, result.stderr
     assert "fc1" in result.stdout and list(tmp_path.iterdir()) == []
+
+
+#: The command, whose files hold a weight that was removed.
+BRING_A_WEIGHT_BACK = """
+import os, sys
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+import numpy as np
+from tfprune.main import main
+from tfprune.quiet import quiet
+with quiet():
+    import tfprune.result_files as result_files
+
+plain = result_files.forms_of
+def one_comes_back(model, masks):
+    forms, shrunk = plain(model, masks)
+    kernel = forms[0].model.get_layer("fc1").kernel
+    values = kernel.numpy()
+    values.flat[np.flatnonzero(~masks["fc1/kernel"])[0]] = 1.0
+    kernel.assign(values)
+    return forms, shrunk
+result_files.forms_of = one_comes_back
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_weight_that_is_back_in_the_files_fails_the_run(finished, tmp_path):
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    result = subprocess.run(
+        [sys.executable, "-c", BRING_A_WEIGHT_BACK, *QUICK],
+        cwd=tmp_path,
+        env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.startswith("tfprune: error: the audit did not pass: {'keras': 'failed'")
+    audit = read_summary(tmp_path / "runs" / "quickstart-seed0" / "summary.json")["audit"]
+    files = dict.fromkeys(FILES - {"dense_tflite"}, "failed")
+    assert audit == {"pruned": "ok", "retrained": "ok"} | files
 
 
 def test_tuning_does_not_look_at_the_test_set(tmp_path):
@@ -297,6 +347,7 @@ def test_a_full_disk_ends_in_a_line_that_names_the_file_and_spares_what_is_there
 def test_a_users_own_keras_3_model_goes_through_to_a_proven_tflite_file(tmp_path):
     script = """
 import keras
+keras.utils.set_random_seed(0)
 from sklearn.datasets import load_digits
 digits = load_digits()
 model = keras.Sequential([
@@ -333,5 +384,10 @@ model.save("mine.keras")
     assert loaded.returncode == 0 and "hidden" in loaded.stdout
 
 
-def test_defaults_of_the_command_line_run_on_bundled_data():
-    assert Config().dataset == "digits"
+def test_the_defaults_of_the_command_line_run_on_bundled_data(tmp_path):
+    few = ("--epochs=1", "--retrain_epochs=1", "--noexport", "--noprogress")
+    result = run(tmp_path, *few, TFDS_DATA_DIR=str(tmp_path / "none"))
+    assert result.returncode == 0, result.stderr
+    summary = read_summary(tmp_path / "runs" / "lenet5_fc90-seed0" / "summary.json")
+    assert (summary["status"], summary["dataset"]) == ("complete", "digits")
+    assert summary["group_sparsity"] == pytest.approx(0.9)

@@ -28,6 +28,19 @@ def test_an_included_file_is_relative_to_the_one_that_includes_it(tmp_path, monk
     assert expand_flagfiles([f"--flagfile={path}"]) == ["--epochs=3", "--seed=1"]
 
 
+@pytest.mark.parametrize("line", ["--group=fc # the dense ones", "--name=a\t# my run"])
+def test_a_comment_behind_a_flag_is_refused_and_never_part_of_its_value(tmp_path, line):
+    path = write(tmp_path / "a.cfg", "--epochs=3", line)
+    with pytest.raises(UsageError, match="a.cfg': a comment needs a line of its own") as caught:
+        expand_flagfiles([f"--flagfile={path}"])
+    assert str(caught.value).endswith(f"received {line!r}")
+
+
+def test_a_hash_inside_a_word_is_part_of_the_value(tmp_path):
+    path = write(tmp_path / "a.cfg", "--name=try#2")
+    assert expand_flagfiles([f"--flagfile={path}"]) == ["--name=try#2"]
+
+
 @pytest.mark.parametrize("kind", ["missing", "folder", "binary", "cycle", "no flag", "no name"])
 def test_faults_are_usage_errors_that_name_the_file(tmp_path, kind):
     path = tmp_path / "bad.cfg"

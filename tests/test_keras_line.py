@@ -27,11 +27,26 @@ def test_a_model_file_that_is_missing_or_foreign_is_refused(tmp_path):
         keras_line_of(path)
 
 
-@pytest.mark.parametrize("metadata", ["[]", "{}", '{"keras_version": 3}', '{"keras_version": ""}'])
+@pytest.mark.parametrize(
+    "metadata",
+    ["[]", "{}", '{"keras_version": 3}', '{"keras_version": ""}', 100_000 * "[" + 100_000 * "]"],
+    ids=["list", "empty", "number", "no version", "nested"],
+)
 def test_an_archive_with_other_metadata_is_refused(tmp_path, metadata):
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("metadata.json", metadata)
+    with pytest.raises(TfpruneError, match=r"is no \.keras file"):
+        keras_line_of(path)
+
+
+def test_an_archive_with_a_damaged_block_is_refused(tmp_path):
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+    content = bytearray(path.read_bytes())
+    content[content.index(b".json") + len(".json")] = 0xFF  # no such kind of block
+    path.write_bytes(content)
     with pytest.raises(TfpruneError, match=r"is no \.keras file"):
         keras_line_of(path)
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tfprune.config import Config
 from tfprune.flags import parse
 from tfprune.pruning.budget import layer_bytes
+from tfprune.pruning.curves import Proposal
 from tfprune.pruning.macs import macs
 from tfprune.pruning.masks import load_masks
 from tfprune.pruning.pruner import get_masks, prune
+from tfprune.pruning_flags import criterion_data, prune_arguments
 from tfprune.setting import Setting
-from tfprune.stages import criterion_data, prune_arguments
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,6 +39,72 @@ def removed(model):
     """Layer -> weights removed, of the kernels."""
     masks = {k: m for k, m in get_masks(model).items() if k.endswith("/kernel")}
     return {k.removesuffix("/kernel"): int((~m).sum()) for k, m in masks.items()}
+
+
+DEFAULT_ARGUMENTS = {
+    "sparsity": 0.9,
+    "layers": ["fc"],
+    "exclude": (),
+    "allocation": "global",
+    "layer_sparsity": None,
+    "quality": None,
+    "target_bytes": None,
+    "target_macs": None,
+    "granularity": "weight",
+    "criterion": "magnitude",
+    "criterion_rounds": None,
+    "seed": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("flags", "changed"),
+    [
+        ({}, {}),
+        ({"sparsity": 0.7, "seed": 3}, {"sparsity": 0.7, "seed": 3}),
+        (
+            {"group": "conv,fc2", "exclude_layers": ("conv1", "c*2")},
+            {"layers": ["conv", "fc2"], "exclude": ("conv1", "c*2")},
+        ),
+        ({"allocation": "lamp"}, {"allocation": "lamp"}),
+        (
+            {"allocation": "explicit", "layer_sparsity": ("fc1=0.5", "fc*=0.25")},
+            {
+                "sparsity": None,
+                "allocation": "explicit",
+                "layer_sparsity": {"fc1": 0.5, "fc*": 0.25},
+            },
+        ),
+        (
+            {"allocation": "stddev", "stddev_quality": 0.75},
+            {"sparsity": None, "allocation": "stddev", "quality": 0.75},
+        ),
+        ({"allocation": "stddev"}, {"allocation": "stddev"}),  # the quality is solved for
+        ({"target_bytes": 60000}, {"sparsity": None, "target_bytes": 60000}),
+        ({"target_macs": 300000}, {"sparsity": None, "target_macs": 300000}),
+        ({"granularity": "filter"}, {"granularity": "filter"}),
+        ({"granularity": "2:4"}, {"sparsity": None, "granularity": "2:4"}),
+        (
+            {"criterion": "synflow", "criterion_rounds": 7},
+            {"criterion": "synflow", "criterion_rounds": 7},
+        ),
+    ],
+)
+def test_the_arguments_of_prune_that_flags_stand_for(flags, changed):
+    found = prune_arguments(Setting(Config(dry_run=True, **flags)), None)
+    assert found == DEFAULT_ARGUMENTS | changed
+
+
+def test_the_sparsity_of_a_round_and_a_proposal_stand_in_the_place_of_that_of_the_flags():
+    setting = Setting(Config(dry_run=True, seed=3, criterion="random"))
+    expected = DEFAULT_ARGUMENTS | {"sparsity": 0.5, "seed": 3, "criterion": "random"}
+    assert prune_arguments(setting, None, 0.5) == expected
+    proposed = Proposal({"fc1": 15360, "fc2": 0}, {"fc1": 30720, "fc2": 10080}, 0.0)
+    assert prune_arguments(setting, None, 0.5, proposed) == {
+        "layer_sparsity": {"fc1": 0.5, "fc2": 0.0},
+        "criterion": "random",
+        "seed": 3,
+    }
 
 
 def test_erk_from_flags(pruned):

@@ -77,7 +77,8 @@ def test_the_links_and_pictures_exist(document):
 
 def test_the_map_names_files_that_exist():
     named = 0
-    for row in re.findall(r"^\| (`(?:tfprune|tests|tools)/.*) \|$", TEXTS["README.md"], re.MULTILINE):
+    rows = re.compile(r"^\| (`(?:tfprune|tests|tools)/.*) \|$", re.MULTILINE)
+    for row in rows.findall(TEXTS["README.md"]):
         where = row.partition(" | ")[0]
         folder = re.findall(r"`([\w/]+)", where)[0].rpartition("/")[0]
         for name in re.findall(r"`([\w/]+\.py)`", row):

@@ -45,6 +45,16 @@ def test_other_flags_are_refused_and_named(tmp_path, finished):
         folder.begin("prune", FLAGS, "n")
 
 
+def test_a_look_at_a_stage_writes_nothing_and_refuses_one_that_a_run_does_not_have(tmp_path):
+    folder = RunDir(tmp_path)
+    assert folder.check("share", FLAGS, "m") is folder.check("share", FLAGS, None) is None
+    assert list(tmp_path.iterdir()) == []
+    folder.finish("share", FLAGS, "m", {"x": 1})
+    assert folder.check("share", FLAGS, "m") == {"x": 1}
+    with pytest.raises(UsageError, match=r"'share' was made with other flags: --epochs=4 \(there"):
+        folder.check("share", FLAGS | {"epochs": 4}, None)
+
+
 def test_a_damaged_record_is_named(tmp_path):
     folder = RunDir(tmp_path)
     folder.begin("prune", FLAGS, "m")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfprune.config import Config
+from tfprune.errors import UsageError
 from tfprune.experiment import Experiment
 from tfprune.pruning.masks import load_masks
 from tfprune.reporting.summary import read_summary
@@ -125,8 +126,32 @@ def test_the_sparsity_of_a_gradual_run_rises_by_the_cubic(gradual):
     assert found == [int(SIZE * after_8 + 0.5) / SIZE, 0.9, 0.9]
 
 
+@pytest.mark.parametrize("schedule", ["one_shot", "gradual"])
+def test_layers_that_are_left_with_their_last_neuron_are_named(runs_dir, gradual, schedule):
+    """Of 300 + 100 neurons 398 go: of each layer one is left, with its 784 or 300 weights."""
+    flags = {"schedule": schedule, "gradual_epochs": 0.5} if schedule == "gradual" else {}
+    flags |= {"granularity": "filter", "sparsity": 0.995, "control": False, "retrain_epochs": 1}
+    summary, _ = run(runs_dir, f"last-{schedule}", **flags)
+    assert [layer["kept"] for layer in summary["layers"] if layer["pruned"]] == [784, 300]
+    assert summary["protected_layers"] == ["fc1", "fc2"]
+    assert gradual[0]["protected_layers"] == []
+
+
 def test_the_best_epoch_of_a_gradual_run_is_one_at_the_target(gradual):
     assert gradual[0]["best_epoch"] in (2, 3)
+
+
+def test_an_epoch_that_ends_one_step_before_the_target_is_not_at_it(runs_dir):
+    """2.96 epochs of 11 steps are 33 steps: the fourth begins with the only removal.
+
+    Its own steps train at rate 0, so that the third, which is dense, ends more accurate.
+    """
+    flags = {"schedule": "gradual", "gradual_epochs": 2.96, "retrain_epochs": 4}
+    flags |= {"retrain_lr_boundaries": (3,), "retrain_lr_decay_rate": 0.0, "control": False}
+    summary, _ = run(runs_dir, "late", **flags)
+    assert [row["group_sparsity"] for row in summary["history"]] == [0, 0, 0, 0.9]
+    assert summary["history"][2]["test_accuracy"] > summary["final_accuracy"]
+    assert (summary["best_epoch"], summary["best_accuracy"]) == (4, summary["final_accuracy"])
 
 
 def test_gradual_and_one_shot_pruning_share_their_control(runs_dir, gradual):
@@ -190,21 +215,24 @@ class StopAt(logging.Handler):
 
 
 @pytest.mark.parametrize(
-    ("name", "stop_at", "flags"),
+    ("name", "stop_at", "goes_on", "flags"),
     [
         (
             "iterative",
             "retrain-round1 1/1",
+            "retrain-round1: goes on at epoch 2",
             {"schedule": "iterative", "round_epochs": 1, "rounds": 2},
         ),
         (
             "iterative",
             "retrain-round2 1/2",
+            "retrain: goes on at epoch 2",
             {"schedule": "iterative", "round_epochs": 1, "rounds": 2},
         ),
         (
             "gradual",
             "retrain 1/3",
+            "retrain: goes on at epoch 2",
             {
                 **{"schedule": "gradual", "retrain_epochs": 3},
                 **{"gradual_epochs": 1.5, "gradual_interval": 4},
@@ -213,7 +241,7 @@ class StopAt(logging.Handler):
     ],
 )
 def test_a_run_stopped_within_its_schedule_and_resumed_is_bit_identical(
-    tmp_path, request, name, stop_at, flags
+    tmp_path, request, caplog, name, stop_at, goes_on, flags
 ):
     expected, whole = request.getfixturevalue(name)
     log, handler = logging.getLogger("tfprune"), StopAt(stop_at)
@@ -224,7 +252,10 @@ def test_a_run_stopped_within_its_schedule_and_resumed_is_bit_identical(
             run(tmp_path, name, **flags)
     finally:
         log.removeHandler(handler)
+    caplog.clear()
     found, resumed = run(tmp_path, name, **flags)
+    assert any(message.startswith(goes_on) for message in caplog.messages)
+    assert not any(message.startswith(stop_at) for message in caplog.messages)
     assert figures(found["history"]) == figures(expected["history"])
     assert found["rounds"] == expected["rounds"]
     left, right = (load_arrays(e.folder.weights("retrain"))[0] for e in (whole, resumed))
@@ -234,5 +265,5 @@ def test_a_run_stopped_within_its_schedule_and_resumed_is_bit_identical(
 
 
 def test_other_rounds_in_the_same_folder_are_refused(runs_dir, iterative):
-    with pytest.raises(Exception, match=r"--rounds=3 \(there: 2\)"):
+    with pytest.raises(UsageError, match=r"--rounds=3 \(there: 2\)"):
         run(runs_dir, "iterative", schedule="iterative", rounds=3, round_epochs=1)

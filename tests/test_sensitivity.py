@@ -81,16 +81,22 @@ def test_it_proposes_for_a_budget_and_for_the_target_as_flags_of_the_main_comman
 
 def test_the_main_command_finds_the_scan_and_prunes_as_proposed(scanned):
     folder, record, _ = scanned
+    command = ["-m", "tfprune.main"]
     flags = (*QUICK, "--allocation=sensitivity", "--retrain_epochs=1", "--retrain_lr_boundaries=")
-    result = run(
-        ["-m", "tfprune.main"], folder, *flags, "--name=target", "--nocontrol", "--noexport"
-    )
+    flags = (*flags, "--name=target", "--nocontrol", "--noexport")
+    result = run(command, folder, *flags)
     assert result.returncode == 0, result.stderr
     assert "dense 1/2" not in result.stdout and "judged on" not in result.stdout
     summary = read_summary(folder / "runs/target-seed0/summary.json")
     assert summary["allocation"] == "sensitivity"
     removed = {x["name"]: x["size"] - x["kept"] for x in summary["layers"] if x["pruned"]}
     assert removed == {x["name"]: x["removed"] for x in record["proposals"][1]["layers"]}
+    assert "proposed for a sparsity of 0.9" in result.stdout
+    again = run(command, folder, *flags)
+    assert again.returncode == 0 and "proposed for" not in again.stdout  # the masks stand
+    summary_again = read_summary(folder / "runs/target-seed0/summary.json")
+    for key in ("layers", "first_test_accuracy", "target_sparsity", "final_accuracy"):
+        assert summary_again[key] == summary[key]
     assert set(summary["audit"].values()) == {"ok"}
 
 
@@ -133,6 +139,34 @@ def test_a_scan_told_to_stop_keeps_its_points_and_the_main_command_goes_on_from_
     assert summary["target_sparsity"] == round(proposal["sparsity"], 4)
 
 
+@pytest.mark.parametrize("more", [(), ("--sparsity=0",)])
+def test_a_group_that_is_not_there_leaves_no_run_folder(scanned, tmp_path, more):
+    result = run(COMMAND, tmp_path, *QUICK, "--group=conv7", *more)
+    assert result.returncode == 2
+    assert "no layer called 'conv7'" in result.stderr and result.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("runs/*-seed0")) and not list(tmp_path.glob("runs/baselines"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--schedule=gradual --retrain_epochs=9 --gradual_epochs=3 --gradual_interval=7",
+        "--schedule=iterative --rounds=3 --round_epochs=2",
+        "--granularity=filter --target_macs=1000",
+        "--granularity=2:4",
+        "--target_bytes=20000",
+        "--allocation=explicit --layer_sparsity=conv*=0.5",
+        "--allocation=stddev --stddev_quality=1",
+    ],
+)
+def test_whatever_would_be_pruned_can_be_scanned(scanned, flags):
+    """... and is found: the scan of the layers does not depend on it."""
+    parse([*QUICK, *flags.split()])  # the main command takes them
+    result = run(COMMAND, scanned[0], *QUICK, *flags.split(), "--retrain_lr_boundaries=")
+    assert result.returncode == 0, result.stderr
+    assert "judged on" not in result.stdout and "proposed for a sparsity of 0.9" in result.stdout
+
+
 def test_help_exits_0_without_tensorflow(tmp_path):
     result = run(COMMAND, tmp_path, "--help", PYTHONPROFILEIMPORTTIME="1")
     assert result.returncode == 0
@@ -149,6 +183,7 @@ def test_help_exits_0_without_tensorflow(tmp_path):
         ("--sensitivity_sparsities=0.9,0.5", 2, "must ascend"),
         ("--sparsity=0.96", 2, "--sparsity must not exceed the last of --sensitivity_sparsities"),
         ("--dry_run", 2, "--dry_run trains nothing"),
+        ("--criterion=snip", 2, "error: a sensitivity scan removes single weights by a criterion"),
         ("--model=none.keras", 1, "there is no file 'none.keras'"),
     ],
 )

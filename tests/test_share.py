@@ -1,6 +1,7 @@
 """Weight sharing as a stage of a run: shared, trained, coded, measured from the file; resumed."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +22,13 @@ FLAGS = (
 
 
 def run(folder, *flags):
+    return python(folder, "-m", "tfprune.main", *flags)
+
+
+def python(folder, *arguments):
     environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
     return subprocess.run(
-        [sys.executable, "-m", "tfprune.main", *flags],
+        [sys.executable, *arguments],
         cwd=folder,
         env=environment | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -84,12 +89,45 @@ def test_the_same_command_skips_it_and_other_bits_are_refused(finished):
     )
 
 
-def test_a_stage_that_was_begun_goes_on_to_the_same_bits(finished):
+def test_a_finished_shared_run_is_not_replaced_by_one_that_does_not_share(finished):
     folder, run_folder, _ = finished
-    before = (run_folder / "model.tfprune").read_bytes()
-    (run_folder / "stages" / "share.json").unlink()
-    (run_folder / "stages" / "share.npz").unlink()
-    again = run(folder, *FLAGS)
+    before = {path: path.stat().st_mtime_ns for path in run_folder.iterdir()}
+    kept = [flag for flag in FLAGS if not flag.startswith("--share")]
+    result = run(folder, *kept)
+    assert result.returncode == 2, result.stdout
+    assert "stage 'share' was made with other flags: --share_bits= (there: conv=4,fc=3), " in (
+        result.stderr
+    )
+    changed = {path.name for path in before if path.stat().st_mtime_ns != before[path]}
+    assert changed <= {".lock-run", "log.txt"}  # nor "stages", a folder
+
+
+#: The command, which is told to stop after the first epoch of its centroids.
+STOP_WITHIN_THE_STAGE = """
+import logging, os, signal, sys
+from tfprune.main import main
+
+plain = logging.Logger.handle
+def handle(self, record):
+    plain(self, record)
+    if record.getMessage().startswith("share 1/2"):
+        os.kill(os.getpid(), signal.SIGTERM)
+logging.Logger.handle = handle
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_stage_that_was_stopped_goes_on_to_the_same_bits(finished, tmp_path):
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    coded = tmp_path / "runs" / "quickstart-seed0" / "model.tfprune"
+    before = coded.read_bytes()
+    for kept in ("model.tfprune", "stages/share.json", "stages/share.npz"):
+        (coded.parent / kept).unlink()
+    stopped = python(tmp_path, "-c", STOP_WITHIN_THE_STAGE, *FLAGS)
+    assert stopped.returncode == 143, stopped.stderr
+    assert "SIGTERM: stopped at share, epoch 2" in stopped.stderr
+    again = run(tmp_path, *FLAGS)
     assert again.returncode == 0, again.stderr
-    assert "share 2/2" in again.stdout and "retrain 1/2" not in again.stdout
-    assert (run_folder / "model.tfprune").read_bytes() == before
+    assert "share: goes on at epoch 2" in again.stdout
+    assert "share 2/2" in again.stdout and "share 1/2" not in again.stdout
+    assert coded.read_bytes() == before

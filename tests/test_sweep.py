@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tfprune.config import Config
 from tfprune.errors import UsageError
-from tfprune.job import find_configs, plan
+from tfprune.job import Job, find_configs, plan
 from tfprune.reporting.summary import read_summary
-from tfprune.sweep import main
+from tfprune.sweep import main, run_all
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = {
@@ -114,6 +115,43 @@ def test_a_run_stands_only_with_the_same_flags_and_all_that_is_asked_for(
     assert not job.stands()
 
 
+@pytest.mark.parametrize(
+    ("held", "asked", "stands"),
+    [
+        ("--quantize=int8,qat", "", True),
+        ("--quantize=int8,qat", "--quantize=qat", True),
+        ("--quantize=int8", "--quantize=float16", False),
+        ("--quantize=int8", "--quantize=int8,float16", False),
+        ("--quantize=int8,qat", "--quantize=qat --qat_epochs=3", False),
+        ("--quantize=int8,qat --qat_epochs=3", "--quantize=int8", True),
+        ("--code --coder=huffman", "--code", False),
+        ("--code --coder=huffman", "--code --coder=huffman", True),
+        ("--code --coder=huffman", "", True),
+    ],
+)
+def test_a_run_stands_for_the_files_that_it_has_made_as_they_are_asked_for(
+    folder, swept, tmp_path, held, asked, stands
+):
+    shutil.copytree(folder / "runs" / "all50-seed0", tmp_path / "all50-seed0")
+    with (tmp_path / "all50-seed0" / "flags.cfg").open("a") as file:
+        file.write("\n".join(["--export", *held.split(), ""]))
+    configs = find_configs([str(folder / "configs/conv50.cfg")])
+    (job,) = plan(configs, [0], [f"--runs_dir={tmp_path}", *asked.split()])
+    assert job.stands() is stands
+
+
+def test_a_run_that_ends_without_a_summary_has_failed_and_the_others_go_on(tmp_path, capsys):
+    jobs = [
+        Job(Path(), Config(runs_dir=str(tmp_path), name=flag), [f"--{flag}"], flag)
+        for flag in ("help", "dry_run")  # both exit with 0
+    ]
+    failed = run_all(jobs, at_once=2, threads=1)
+    assert {job.place for job in failed} == {"help", "dry_run"}
+    lines = [line for line in capsys.readouterr().out.splitlines() if "started" not in line]
+    assert len(lines) == 2
+    assert all(": failed: " in line and "summary.json" in line for line in lines)
+
+
 def test_ctrl_c_ends_all_runs_with_a_checkpoint_and_says_how_to_resume(folder, tmp_path):
     process = start(
         folder,
@@ -169,6 +207,7 @@ def test_files_folders_and_patterns_name_configs_once_and_no_base(folder):
         (["configs", "--jobs=0"], "--jobs takes different whole numbers from 1; received '0'"),
         (["configs", "--jobs=1,2"], "--jobs takes one number; received '1,2'"),
         (["configs", "--", "--epochs=-1"], "conv50.cfg: --epochs must be in [0, inf]"),
+        (["configs", "--", "--dry_run"], "conv50.cfg: a sweep takes no --dry_run"),
         (["configs", "--", "--name=x"], "two runs would share the folder 'runs/x-seed0'"),
         (["configs/fc90.cfg", "--seeds=0,1", "--", "--seed=1"], "two runs would share the folder"),
         (["configs", "--sedes=1"], "unrecognized arguments: --sedes=1"),

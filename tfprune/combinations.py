@@ -190,7 +190,7 @@ def check_sensitivity(config: Config) -> None:
         )
     if config.granularity != "weight" or CRITERIA[config.criterion].gradient:
         raise UsageError(
-            "--allocation=sensitivity scans single weights by a criterion without gradients; "
+            "a sensitivity scan removes single weights by a criterion without gradients; "
             f"received --granularity={config.granularity} --criterion={config.criterion}"
         )
 

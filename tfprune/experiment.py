@@ -11,8 +11,8 @@ trained once and shared by every run that names the same ones.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ from tfprune.machine import machine, versions
 from tfprune.memory import peak_memory
 from tfprune.pruning.curves import Proposal
 from tfprune.pruning.masks import load_masks
-from tfprune.pruning.prunable import describe
 from tfprune.pruning.pruner import prune
+from tfprune.pruning_flags import prune_arguments, ramp_of
 from tfprune.reporting.console import console_row
 from tfprune.reporting.ledger import ledger
 from tfprune.reporting.summary import empty_summary, read_summary, write_summary
@@ -43,7 +43,7 @@ from tfprune.scan import report_scan, scan
 from tfprune.setting import Setting, configure_tensorflow
 from tfprune.stages import (
     joined,
-    prune_arguments,
+    protected_layers,
     prune_round,
     retrain_gradually,
     retrain_round,
@@ -167,19 +167,31 @@ class Experiment:
 
     def _open(self) -> None:
         """Refuses a folder of other flags before anything is written; then saves the flags."""
-        setting, config = self.setting, self.config
-        if config.sparsity:
-            last = rounds_of(setting)[-1]
-            flags = setting.dense_flags | prune_flags(setting)
-            self.folder.begin("prune", flags, last.prune_mark)
-            self.folder.begin("retrain", setting.retrain_flags, last.retrain_mark)
-        else:
-            self.folder.begin("dense", setting.dense_flags, setting.dense_mark)
-        if config.share_bits:
-            self.folder.begin("share", setting.share_flags, self._share_mark)
-        write_text(self.folder.flags, config.to_flagfile())
+        setting, marks = self.setting, self._marks()
+        flags = {
+            "dense": setting.dense_flags,
+            "prune": setting.dense_flags | prune_flags(setting),
+            "retrain": setting.retrain_flags,
+            "share": setting.share_flags,
+        }
+        # A run without one of these stages would put its files in the place of that with it.
+        for stage in ("prune", "retrain", "share"):
+            self.folder.check(stage, flags[stage], marks.get(stage))
+        for stage, mark in marks.items():
+            self.folder.begin(stage, flags[stage], mark)
+        write_text(self.folder.flags, self.config.to_flagfile())
         self.summary |= self._recipe()
         self._write("running")
+
+    def _marks(self) -> dict[str, str]:
+        """Fingerprints of the stages whose result the run folder is to hold, by name."""
+        setting = self.setting
+        if self.config.sparsity:
+            last = rounds_of(setting)[-1]
+            marks = {"prune": last.prune_mark, "retrain": last.retrain_mark}
+        else:
+            marks = {"dense": setting.dense_mark}
+        return marks | ({"share": self._share_mark} if self.config.share_bits else {})
 
     def _recipe(self) -> dict[str, Any]:
         """The summary's keys that the flags alone decide."""
@@ -242,7 +254,9 @@ class Experiment:
             before = len(history)
             if config.schedule == "gradual":
                 model, history = retrain_gradually(setting, self.folder, item, model)
-                before = math.floor(config.ramp_epochs)  # epochs until all are removed
+                self.summary["protected_layers"] = protected_layers(config, model)
+                # The epoch in which the last weight goes ends at the target.
+                before = ramp_of(setting).end_step // setting.retrain_steps
             else:
                 model = self.prune_and_test(item, model)
                 if config.rewind == "weights":
@@ -265,12 +279,12 @@ class Experiment:
         """Prunes for a round, and measures what is left before retraining."""
         _LOG.info("stage %s", item.stage("prune"))
         setting = self.setting
-        proposed = self._scan(model) if self.config.allocation == "sensitivity" else None
-        model, held = prune_round(setting, self.folder, item, model, proposed)
+        scans = self.config.allocation == "sensitivity"
+        propose = functools.partial(self._scan, model) if scans else None
+        model, held = prune_round(setting, self.folder, item, model, propose)
         self._audit("pruned", item.stage("prune"), model)
-        layers = [layer for layer in describe(model) if layer.pruned]
         self.summary["first_test_accuracy"] = held["test_accuracy"]
-        self.summary["protected_layers"] = [layer.name for layer in layers if layer.kept == 1]
+        self.summary["protected_layers"] = protected_layers(self.config, model)
         self.summary |= layer_figures(model)
         if self.config.finds_sparsity:  # then this is what was asked for
             self.summary["target_sparsity"] = round(self.summary["group_sparsity"], 4)

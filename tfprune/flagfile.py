@@ -1,4 +1,4 @@
-"""Flagfiles: one flag a line, `#` starts a comment, files include files.
+"""Flagfiles: one flag a line, comments on lines of their own (`#`), files include files.
 
 absl resolves an included flagfile against the working directory. Here a file that another
 one includes is found relative to the one that includes it, so that `configs/` works from
@@ -7,6 +7,7 @@ anywhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def expand_flagfiles(arguments: Sequence[str], folder: Path | None = None) -> li
         folder: what relative file names are relative to; default: the working directory.
 
     Raises:
-        UsageError: a file is missing, unreadable, or includes itself.
+        UsageError: a file is missing, unreadable, or includes itself, or a line of it is no flag
+            or has a comment behind one.
     """
     return _expand(arguments, folder or Path(), ())
 
@@ -58,4 +60,8 @@ def _expand_file(path: Path, open_files: tuple[Path, ...]) -> list[str]:
     for line in lines:
         if not line.startswith("-"):
             raise UsageError(f"flagfile {path.name!r}: a line is one --flag; received {line!r}")
+        if re.search(r"\s#", line):  # absl takes all of it for the value
+            raise UsageError(
+                f"flagfile {path.name!r}: a comment needs a line of its own; received {line!r}"
+            )
     return _expand(lines, path.parent, (*open_files, path))

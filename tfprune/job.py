@@ -18,7 +18,8 @@ from tfprune.flags import parse
 from tfprune.reporting.summary import COMPLETE, read_summary
 from tfprune.run_dir import RunDir
 
-#: What a run can add later; a run that has it stands for one that does not ask for it.
+#: What a run can add later, as it can kinds of TFLite file; a run that has it stands for one that
+#: does not ask for it.
 _ADDITIONS = ("control", "export", "code")
 
 
@@ -64,12 +65,16 @@ class Job:
             held = parse([f"--flagfile={self.folder.flags}"])
         except TfpruneError:
             return False
-        stages = ("data", "dense", "prune", "retrain", "share", "code")
+        asked = self.config
+        stages = ["data", "dense", "prune", "retrain", "share"]
+        stages += ["code"] if asked.code else []
+        stages += ["qat"] if "qat" in asked.quantize else []
         return (
             summary["status"] == COMPLETE
             and all(verdict == "ok" for verdict in (summary["audit"] or {}).values())
-            and held.shaping(*stages) == self.config.shaping(*stages)
-            and all(getattr(held, x) or not getattr(self.config, x) for x in _ADDITIONS)
+            and held.shaping(*stages) == asked.shaping(*stages)
+            and all(getattr(held, x) or not getattr(asked, x) for x in _ADDITIONS)
+            and set(asked.quantize) <= set(held.quantize)
         )
 
     def start(self, threads: int) -> None:
@@ -90,14 +95,24 @@ class Job:
                 start_new_session=True,
             )
 
-    def result(self) -> str:
-        """Its figures, or why it has none, in a few words."""
+    def failure(self) -> str:
+        """Why it has no figures, in a few words; empty where it has some."""
         status = 0 if self.process is None else self.process.returncode
         if status:
             lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
             last = next((line for line in reversed(lines) if line.strip()), "")
             how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
             return f"failed ({how}): {last.removeprefix('tfprune: error: ')}"
+        try:
+            read_summary(self.folder.summary)
+        except TfpruneError as error:
+            return f"failed: {error}"
+        return ""
+
+    def result(self) -> str:
+        """Its figures, or why it has none, in a few words."""
+        if failure := self.failure():
+            return failure
         summary = read_summary(self.folder.summary)
         figures = [
             f"{name} {summary[key]:.4f}"
@@ -137,7 +152,7 @@ def plan(configs: Sequence[Path], seeds: Sequence[int], flags: Sequence[str]) ->
     """The runs of a sweep in the order in which they are to start.
 
     Raises:
-        UsageError: flags that cannot be used, or two runs in one folder.
+        UsageError: flags that cannot be used, a dry run, or two runs in one folder.
     """
     jobs = []
     folders: dict[Path, str] = {}
@@ -148,6 +163,11 @@ def plan(configs: Sequence[Path], seeds: Sequence[int], flags: Sequence[str]) ->
                 config = parse(arguments)
             except UsageError as error:
                 raise UsageError(f"{flagfile}: {error}") from None
+            if config.dry_run:
+                raise UsageError(
+                    f"{flagfile}: a sweep takes no --dry_run, which leaves nothing to report; "
+                    "python -m tfprune.main shows what a run would prune"
+                )
             run = f"{flagfile} seed {seed}"
             if other := folders.get(config.run_path.resolve()):
                 raise UsageError(

@@ -7,7 +7,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from tfprune.errors import TfpruneError
+from tfprune.errors import DAMAGED, TfpruneError
 
 
 def keras_line_of(path: Path) -> int:
@@ -25,7 +25,7 @@ def keras_line_of(path: Path) -> int:
         with zipfile.ZipFile(path) as archive:
             version = json.loads(archive.read("metadata.json"))["keras_version"]
         return int(version.partition(".")[0])
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError):
+    except DAMAGED:
         raise TfpruneError(
             f"{str(path)!r} is no .keras file as Keras's model.save writes it "
             "(a zip archive with metadata.json)"

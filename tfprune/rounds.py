@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tfprune.pruning.schedule import PolynomialSchedule, round_sparsities
+from tfprune.pruning.schedule import round_sparsities
 from tfprune.run_dir import fingerprint
 from tfprune.setting import Setting
 from tfprune.training.loop import Plan
@@ -90,14 +90,3 @@ def control_rounds(setting: Setting) -> list[Round]:
     """The rounds that the control goes through."""
     rounds = rounds_of(setting)
     return rounds[-1:] if setting.config.rewind == "weights" else rounds
-
-
-def ramp_of(setting: Setting) -> PolynomialSchedule:
-    """The schedule of gradual pruning, in steps of retraining."""
-    config, plan = setting.config, setting.retrain_plan(1, last=True)
-    steps = len(setting.dataset.train.images) // plan.batch_size
-    return PolynomialSchedule(
-        config.sparsity,
-        end_step=max(1, round(config.ramp_epochs * steps)),
-        frequency=config.gradual_interval,
-    )

@@ -159,14 +159,28 @@ class RunDir:
         Raises:
             UsageError: the folder holds this stage, begun or done, from other flags.
         """
-        path = self.record(stage)
-        if path.is_file():
-            record = self._read(path)
-            if record["fingerprint"] != mark:
-                raise UsageError(self._difference(stage, record["flags"], flags))
-            return record["result"]
-        self._write(stage, flags, mark, None)
-        return None
+        held = self.check(stage, flags, mark)
+        if not self.record(stage).is_file():
+            self._write(stage, flags, mark, None)
+        return held
+
+    def check(self, stage: str, flags: dict[str, Any], mark: str | None) -> dict[str, Any] | None:
+        """The result of a stage that stands, else None; as `begin`, but writes nothing.
+
+        Args:
+            stage: name of the stage.
+            flags: the flags that shape it, shown when they differ from the record's.
+            mark: the stage's fingerprint; None where the run has no such stage.
+
+        Raises:
+            UsageError: the folder holds this stage, begun or done, from other flags.
+        """
+        if not self.record(stage).is_file():
+            return None
+        record = self._read(self.record(stage))
+        if record["fingerprint"] != mark:
+            raise UsageError(self._difference(stage, record["flags"], flags))
+        return record["result"]
 
     def finish(self, stage: str, flags: dict[str, Any], mark: str, result: dict[str, Any]) -> None:
         """Records a stage as done."""

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfprune.command import exit_status_of
-from tfprune.config import Config
+from tfprune.config import DEFAULTS, Config
 from tfprune.errors import UsageError
+from tfprune.flag_field import text_of
 from tfprune.flags import asks_for_help, help_text, parse
 from tfprune.keras_line import choose_keras, keras_line_of
 from tfprune.quiet import quiet
@@ -23,15 +24,26 @@ from tfprune.quiet import quiet
 #: In accuracy: one point.
 DEFAULT_BUDGET = 0.01
 
-#: Whatever allocation a flagfile names, this command scans.
-_FORCED = ("--allocation=sensitivity", "--layer_sparsity=", "--stddev_quality=0")
+#: Whatever allocation, granularity and schedule a flagfile names, this command scans, single
+#: weights of the dense network: flags that do not go with that are set to their defaults.
+_FORCED = (
+    "--allocation=sensitivity",
+    *(
+        f"--{name}={text_of(DEFAULTS[name])}"
+        for name in (
+            *("layer_sparsity", "stddev_quality", "target_bytes", "target_macs", "granularity"),
+            *("schedule", "rounds", "round_epochs", "gradual_epochs", "gradual_interval"),
+        )
+    ),
+)
 
 _INTRODUCTION = """\
 usage: python -m tfprune.sensitivity --flagfile=configs/quickstart.cfg [--flag=value ...]
 
 Trains or finds the dense baseline of an experiment, prunes each layer of --group alone at each of
 --sensitivity_sparsities, and measures what that costs, on images held out of training
-(--validation_fraction) or else on a tenth of the training images; never on the test set. Writes
+(--validation_fraction) or else on a tenth of the training images; never on the test set. It is
+single weights that go, whatever --granularity, --schedule and --allocation say. Writes
 sensitivity.json and sensitivity.png into the run folder and proposes an allocation for
 --accuracy_budget (0.01 unless given) and one for --sparsity, as flags of tfprune.main. The same
 command resumes an interrupted scan."""
@@ -65,9 +77,10 @@ def _run(config: Config) -> None:
         from tfprune.setting import Setting, configure_tensorflow
 
     configure_tensorflow(config)
+    with log_to(None):
+        setting = Setting(config)  # flags that do not fit leave no folder behind
     folder = RunDir(config.run_path)
     with folder.locked(), log_to(folder.log) as log:
-        setting = Setting(config)
         model, _ = dense_model(setting)
         found = scan(setting, baseline_folder(setting), model)
         targets = [{"accuracy_budget": config.accuracy_budget or DEFAULT_BUDGET}]

@@ -19,8 +19,8 @@ from tfprune.export.qat import require_tf_keras
 from tfprune.machine import has_bfloat16
 from tfprune.memory import keep_freed_memory
 from tfprune.models import build
-from tfprune.pruning.prunable import select
 from tfprune.pruning.pruner import load_model
+from tfprune.pruning_flags import check_pruning
 from tfprune.run_dir import file_hash, fingerprint
 from tfprune.training.distribution import ONE_DEVICE, Replicas
 from tfprune.training.evaluate import evaluator
@@ -91,6 +91,12 @@ class Setting:
                 raise UsageError(
                     f"the batch size must be at most the {images} training images; received {size}"
                 )
+        height, width = self.dataset.image_shape[:2]
+        if config.augment_shift >= min(height, width):  # an edge is reflected once
+            raise UsageError(
+                f"--augment_shift must be less than the sides of the images, {height} x {width} "
+                f"pixels; received {config.augment_shift}"
+            )
         model = self.new_model()
         if config.user_model is not None:  # a network of the registry is built to fit
             check_fit(model, self.dataset.image_shape, self.dataset.classes)
@@ -98,10 +104,8 @@ class Setting:
             plan.resizing.check(model)
         if "qat" in config.quantize:
             require_tf_keras()
-        if config.sparsity:
-            select(model, config.group.split(","), config.exclude_layers)
-            if config.layer_sparsity:
-                select(model, config.sparsity_by_layer())
+        if config.sparsity or config.allocation == "sensitivity":
+            check_pruning(self, model)
 
     def new_model(self, dropout: float = -1.0) -> Any:
         """The network with fresh weights of the run's seed, or the user's own as it was saved.
@@ -195,6 +199,11 @@ class Setting:
         draws = "retrain" if number == 1 else f"retrain-round{number}"
         sides = config.sides("retrain_resize")
         return self._plan("retrain", draws, epochs, flags["retrain_batch_size"], rate, sides)
+
+    @property
+    def retrain_steps(self) -> int:
+        """Steps of an epoch of retraining."""
+        return len(self.dataset.train.images) // self.retrain_flags["retrain_batch_size"]
 
     @functools.cached_property
     def share_flags(self) -> dict[str, Any]:

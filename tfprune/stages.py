@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,79 +16,31 @@ import numpy as np
 from tfprune.baseline import rewind_weights
 from tfprune.compression.sharing import share_kernels
 from tfprune.config import Config
+from tfprune.errors import TfpruneError
 from tfprune.export.qat import quantize_aware
 from tfprune.figures import sparsity_of
-from tfprune.pruning.criteria import CRITERIA
+from tfprune.pruning.choice import unit_counts
 from tfprune.pruning.curves import Proposal
-from tfprune.pruning.masks import save_masks
-from tfprune.pruning.prunable import describe
-from tfprune.pruning.pruner import get_masks, prune, set_masks
+from tfprune.pruning.masks import load_masks, save_masks
+from tfprune.pruning.prunable import describe, select
+from tfprune.pruning.pruner import get_masks, prune, set_masks, strip
 from tfprune.pruning.schedule import update_at
-from tfprune.rounds import Round, control_rounds, prune_flags, ramp_of
+from tfprune.pruning_flags import group_of, prune_arguments, ramp_of
+from tfprune.rounds import Round, control_rounds, prune_flags
 from tfprune.run_dir import RunDir, fingerprint
 from tfprune.setting import Setting
-from tfprune.training.objective import Objective
 from tfprune.training.stage import train_stage
 
 History = list[dict[str, Any]]
 
 
-def prune_arguments(
-    setting: Setting,
-    model: Any,
-    sparsity: float | None = None,
-    proposed: Proposal | None = None,
-) -> dict[str, Any]:
-    """The arguments of `tfprune.prune` that the flags stand for.
+def protected_layers(config: Config, model: Any) -> list[str]:
+    """The layers of the group that have one unit left (weight, filter, block): it stays.
 
-    Args:
-        setting: of the run.
-        model: the one to prune.
-        sparsity: of the group, instead of `--sparsity`.
-        proposed: what a sensitivity scan proposes instead of any target.
+    A function of the masks, and so the same for a run that resumes.
     """
-    config = setting.config
-    if proposed is not None:
-        chosen = {"layer_sparsity": proposed.layer_sparsity, "criterion": config.criterion}
-        return chosen | {"seed": config.seed}
-    decided = config.finds_sparsity and not config.accuracy_budget
-    target = config.sparsity if sparsity is None else sparsity
-    return {
-        "sparsity": None if decided or config.allocation == "explicit" else target,
-        **group_of(config),
-        "allocation": config.allocation,
-        "layer_sparsity": config.sparsity_by_layer() or None,
-        "quality": config.stddev_quality or None,
-        "target_bytes": config.target_bytes or None,
-        "target_macs": config.target_macs or None,
-        "granularity": config.granularity,
-        "criterion": config.criterion,
-        "criterion_rounds": config.criterion_rounds or None,
-        **criterion_data(setting, model),
-        "seed": config.seed,
-    }
-
-
-def criterion_data(setting: Setting, model: Any) -> dict[str, Any]:
-    """The arguments of `tfprune.prune` for a criterion of the loss: images, and the loss.
-
-    `--criterion_images` of the training split, drawn by `--seed`, not augmented, and the
-    loss that training minimises.
-    """
-    config = setting.config
-    if CRITERIA[config.criterion].gradient != "loss":
-        return {}
-    split = setting.dataset.train
-    order = np.random.default_rng(config.seed).permutation(len(split))
-    drawn = np.sort(order[: config.criterion_images])
-    images = setting.normalization(split.images[drawn]).numpy()
-    loss = Objective(model, config.label_smoothing).loss
-    return {"data": (images, split.labels[drawn]), "loss": loss}
-
-
-def group_of(config: Config) -> dict[str, Any]:
-    """The arguments of `tfprune.prune` that name the group."""
-    return {"layers": config.group.split(","), "exclude": config.exclude_layers}
+    counts = unit_counts(select(model, **group_of(config)), config.granularity)
+    return [name for name, (lost, size) in counts.items() if size - lost == 1]
 
 
 def train_control(
@@ -112,22 +64,56 @@ def train_control(
 
 
 def prune_round(
-    setting: Setting, folder: RunDir, item: Round, model: Any, proposed: Proposal | None = None
+    setting: Setting,
+    folder: RunDir,
+    item: Round,
+    model: Any,
+    propose: Callable[[], Proposal] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """Prunes, keeps the masks, and measures what is left: (new model, accuracies).
+    """Prunes, keeps the masks, and measures what is left.
 
-    Masks that stand from an earlier session must come out again, which the audit that
-    follows tells: else weights and folder do not belong together.
+    Masks that stand from an earlier session are set as they are, no weight being scored again,
+    if they and the weights to prune are, to the bit, what the record tells. If not, the same
+    masks must come out again, which the audit that follows tells: else weights and folder do
+    not belong together.
+
+    Args:
+        setting: of the run.
+        folder: where masks and record are kept.
+        item: the round.
+        model: the one to prune. It is not changed.
+        propose: gives what a sensitivity scan proposes instead of any target, when it is needed.
+
+    Returns:
+        A new model; and its accuracies, with the `crc32` of weights and masks, which a record
+        of an older version does not have.
     """
-    stage = item.stage("prune")
-    model = prune(model, **prune_arguments(setting, model, item.sparsity, proposed))
-    flags = setting.dense_flags | prune_flags(setting)
+    stage, flags = item.stage("prune"), setting.dense_flags | prune_flags(setting)
     held = folder.begin(stage, flags, item.prune_mark)
+    weights = _crc32(model.get_weights())
+    if held is not None:
+        masks = _masks_there(folder, stage)
+        if held.get("crc32") == _crc32(masks.values(), weights):
+            # Stripped: under the masks of the round before, 0.0 would give weights back.
+            model = prune(strip(model), 0.0, **group_of(setting.config))
+            set_masks(model, masks)
+            return model, held
+    proposed = None if propose is None else propose()
+    model = prune(model, **prune_arguments(setting, model, item.sparsity, proposed))
     if held is None:
-        save_masks(folder.masks_of(stage), get_masks(model))
-        held = setting.evaluator(model)()
+        masks = get_masks(model)
+        save_masks(folder.masks_of(stage), masks)
+        held = setting.evaluator(model)() | {"crc32": _crc32(masks.values(), weights)}
         folder.finish(stage, flags, item.prune_mark, held)
     return model, held
+
+
+def _masks_there(folder: RunDir, stage: str) -> dict[str, np.ndarray]:
+    """The masks that a stage left; none where there is no whole file, which an audit refuses."""
+    try:
+        return load_masks(folder.masks_of(stage))
+    except TfpruneError:
+        return {}
 
 
 def rewound(setting: Setting, model: Any) -> Any:
@@ -223,16 +209,20 @@ def train_quantized(
         masks: of what stays zero, or None.
     """
     aware = quantize_aware(model, masks)
-    checksum = 0
-    for array in model.get_weights():
-        checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
     flags = setting.qat_flags
-    mark = fingerprint(flags, f"{checksum:08x}")
+    mark = fingerprint(flags, f"{_crc32(model.get_weights()):08x}")
     # Its layers hold rounded tensors where TensorBoard looks for weights.
     history = train_stage(
         setting, folder, "qat", flags, mark, aware, setting.qat_plan(), with_board=False
     )
     return aware, history
+
+
+def _crc32(arrays: Iterable[np.ndarray], before: int = 0) -> int:
+    """CRC-32 of the bytes of arrays, one after the other, and of what came before them."""
+    for array in arrays:
+        before = zlib.crc32(np.ascontiguousarray(array).data, before)
+    return before
 
 
 def joined(first: History, then: History) -> History:

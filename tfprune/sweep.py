@@ -58,7 +58,7 @@ def run_all(jobs: Sequence[Job], at_once: int, threads: int) -> list[Job]:
             while (pending or running) and interruptible.received is None:
                 for job in list(_ended(running)):
                     running.remove(job)
-                    failed += [job] if job.process and job.process.returncode else []
+                    failed += [job] if job.failure() else []
                 while pending and len(running) < at_once:
                     # Rather one that need not wait for the baseline which another trains.
                     busy = {job.baseline for job in running}
@@ -70,7 +70,7 @@ def run_all(jobs: Sequence[Job], at_once: int, threads: int) -> list[Job]:
                 time.sleep(_LOOK_SECONDS)
             if interruptible.received is not None:
                 _stop(running, interruptible.received)
-                failed_now = [job for job in running if job.process and job.process.returncode]
+                failed_now = [job for job in running if job.failure()]
                 done = len(jobs) - len(pending) - len(failed) - len(failed_now)
                 raise InterruptedSweepError(interruptible.received, done, len(jobs))
         finally:  # a second signal, or a defect: nothing runs on behind the sweep's back

@@ -2,8 +2,8 @@
 
     python tools/random_faults.py --inputs=500 --seed=0
 
-Draws flags, flagfiles, names of data sets, summaries, records, weights, masks, models and
-coded files, spoils them, and gives them to the commands that read them. A clear error is one
+Draws flags, flagfiles, names of data sets, summaries, records, weights, masks, models, exported
+and coded files, spoils them, and gives them to the commands that read them. A clear error is one
 line on standard error, exit status 1 or 2, no traceback, nothing half-written. What a command
 takes without complaint was no fault (a flag may be drawn right, a byte be one that nobody
 reads) and another is drawn. Exit status 0 if every fault has a clear error.
@@ -160,12 +160,11 @@ def coded(draw: random.Random) -> str:
     return f"decompress {path} --to=keras --out={_DRAWN / 'out.keras'}"
 
 
-def cut_file(draw: random.Random) -> str:
-    """An exported file that is cut off; these kinds have no checksum over changed bytes."""
+def exported(draw: random.Random) -> str:
+    """An exported file."""
     name = draw.choice(("pruned.keras", "pruned.weights.h5", "pruned.tflite"))
     path = _DRAWN / f"random-{name}"
-    content = (_RUN / name).read_bytes()
-    path.write_bytes(content[: draw.randrange(len(content))])
+    _spoil(draw, path, _RUN / name)
     return f"verify {path} --masks={_RUN / 'masks.npz'}"
 
 
@@ -179,7 +178,7 @@ def model(draw: random.Random) -> str:
 #: What is drawn, and how often.
 DRAWS: dict[Callable[[random.Random], str], int] = {
     **{flags: 12, flagfile: 6, data_set: 2, summary: 8},
-    **{record: 2, stage_weights: 1, run_masks: 1, masks: 4, coded: 5, cut_file: 4, model: 2},
+    **{record: 2, stage_weights: 1, run_masks: 1, masks: 4, coded: 5, exported: 4, model: 2},
 }
 
 
@@ -200,7 +199,9 @@ def try_random(count: int, seed: int) -> tuple[collections.Counter[str], list[st
         command = kind(draw)
         found = answer(command)
         left = half_written(Path())
-        if found.status == 0 and not left:
+        # Exported files have no checksum: what the audit finds in other weights, its table says.
+        audited = command.startswith("verify") and found.status == 1 and not found.error
+        if (found.status == 0 or audited) and not left:
             continue  # it was no fault
         if found.clear and not left:
             clear[kind.__name__] += 1

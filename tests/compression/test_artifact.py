@@ -18,6 +18,8 @@ from tfprune.pruning.pruner import prune, strip
 
 layers = keras.layers
 GOLDEN = Path(__file__).parent / "golden"
+#: Where tf_keras keeps the layers of operations such as `x + y`.
+OPERATIONS = "tf_keras.src.layers.core.tf_op_layer"
 
 
 @keras.utils.register_keras_serializable(package="ours")
@@ -188,6 +190,7 @@ def hostile(**changes):
     "changes",
     [
         {"class_name": "Lambda"},
+        {"class_name": "Lambda", "config": {"name": "two\nlines"}},
         {"class_name": "TFSMLayer", "config": {"filepath": "/tmp/x"}},
         {"module": "os", "class_name": "system"},
         {"module": "builtins", "class_name": "function", "config": "print"},
@@ -195,18 +198,55 @@ def hostile(**changes):
         {"module": "keras.models", "class_name": "load_model"},
         {"registered_name": "ours>Doubled"},
         {"class_name": "ours>Doubled"},
+        {"class_name": "NoSuchLayer"},
+        {"class_name": "NoSuchLayer", "registered_name": "Lambda"},
         {"class_name": "__lambda__", "module": None},
+        {"class_name": "__lambda__"},
+        {"class_name": "__typespec__", "spec_name": "Dense", "config": []},
+        {"class_name": "__class__"},
         {"class_name": ["Dense"]},
-        {
-            "module": "tf_keras.src.layers.core.tf_op_layer",
-            "class_name": "TFOpLambda",
-            "config": {"function": "io.write_file"},
-        },
+        {"class_name": "Lambda", "config": [1]},
+        {"class_name": "TorchModuleWrapper", "config": {"module": "gASVAAAA"}},
+        # Keras follows the dots of a name, whatever its module.
+        {"module": "keras", "class_name": "layers.Lambda"},
+        {"module": "keras", "class_name": "layers.TFSMLayer", "config": {"filepath": "/tmp/x"}},
+        {"module": "keras.src.layers.core.lambda_layer", "class_name": "backend.Lambda"},
+        # What tf_keras knows without a public name: it ignores the module of a nested layer.
+        {"class_name": "TensorFlowOpLayer", "config": {"node_def": ""}},
+        {"module": "tf_keras.src.engine.base_layer", "class_name": "TensorFlowOpLayer"},
+        {"module": f"{'' if IS_TF_KERAS else 'tf_'}keras.src.ops.nn", "class_name": "ClassMethod"},
+        {"module": OPERATIONS, "class_name": "ClassMethod", "config": {"cls_symbol": "Module"}},
+        {"class_name": "VocabularyFileCategoricalColumn"},
+        {"module": OPERATIONS, "class_name": "TFOpLambda", "config": None},
+        {"module": OPERATIONS, "class_name": "TFOpLambda", "config": {"function": "io.write_file"}},
+        {"module": "this", "class_name": "TFOpLambda", "config": {"function": "math.add"}},
     ],
 )
 def test_a_configuration_that_names_anything_else_is_refused_unread(changes):
-    with pytest.raises(TfpruneError, match="not stock Keras, or runs code"):
+    with pytest.raises(TfpruneError, match="not stock Keras, or runs code") as caught:
         build_architecture(hostile(**changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["StringLookup", "IntegerLookup", "TextVectorization"])
+def test_a_vocabulary_in_another_file_is_refused_unread(tmp_path, name):
+    vocabulary = tmp_path / "vocabulary.txt"
+    vocabulary.write_text("7\n8\n")
+    config = {"name": "lookup", "vocabulary": str(vocabulary)}
+    with pytest.raises(TfpruneError, match=r"reads files: .*vocabulary\.txt"):
+        build_architecture(hostile(class_name=name, config=config))
+    # One that the configuration holds itself is data as all the rest.
+    words = keras.Input((1,), dtype="string")
+    model = keras.Model(words, layers.StringLookup(vocabulary=["a", "b"])(words))
+    assert build_architecture(architecture_of(model)).layers[1].get_vocabulary()[1:] == ["a", "b"]
+
+
+def test_a_configuration_nested_beyond_what_python_follows_is_one_clear_error():
+    config = {}
+    for _ in range(10_000):
+        config = {"config": config}
+    with pytest.raises(TfpruneError, match="Keras cannot build the stored model"):
+        build_architecture(config)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +257,6 @@ def test_a_configuration_that_names_anything_else_is_refused_unread(changes):
             {"class_name": "Dense", "module": "keras.layers", "config": {"units": 2}},
             "no built model",
         ),
-        (hostile(class_name="NoSuchLayer"), "Keras cannot build"),
         (hostile(config={"units": -1}), "Keras cannot build"),
     ],
 )

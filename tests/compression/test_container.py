@@ -214,13 +214,29 @@ def test_a_claim_the_section_cannot_justify_is_refused_before_it_is_allocated(tm
 
         return with_manifest(file, change)
 
-    refused(tmp_path, claim([2**31, 2**31]), "cannot hold the 4611686018427387904 weights")
+    refused(tmp_path, claim([2**20, 2**19]), "cannot hold the 549755813888 weights")
     refused(tmp_path, claim([2**20]), "cannot hold the 1048576 weights claimed")
 
     def plain(manifest):
-        manifest["variables"][1][1] = [2**31, 2**31]
+        manifest["variables"][1][1] = [2**20, 2**19]
 
     refused(tmp_path, with_manifest(file, plain), "bytes early")
+
+
+@pytest.mark.parametrize("form", ["float32", "int8", "coded"])
+def test_no_weights_in_a_shape_beyond_numpy_are_refused(tmp_path, form):
+    arrays = {"a/b": np.zeros((0, 3), np.float32)}
+    coded = frozenset(arrays if form == "coded" else ())
+
+    def claim(manifest):
+        manifest["variables"][0][1] = [0, *[2**32 - 1] * 3]
+        manifest["variables"][0][3] = form
+
+    file = packed(Content(3, "3", {}, arrays, coded), CODERS["context"])
+    if form == "int8":
+        header, sections = split(file)
+        file = join(header, [*sections[:-1], (3, bytes(4))])  # its step
+    refused(tmp_path, with_manifest(file, claim), "its manifest is not as tfprune writes it")
 
 
 def test_an_empty_layer_is_padded_to_what_its_size_needs(tmp_path):

@@ -32,14 +32,27 @@ def test_int8_by_hand():
     [
         ([0.5, -1], 32, "float32"),
         ([0.5, -1], 16, "float16"),
-        ([0.5, 1e-3], 8, "float16"),  # positive throughout: a scale or variance
-        ([0.5, 0], 8, "int8"),
+        ([0.5, 1e-3], 8, "float16"),  # not negative: a scale or variance
+        ([0.5, 0], 8, "float16"),  # of a layer with a dead unit, which is exactly zero
+        ([0.5, -1e-9, 0], 8, "int8"),
         ([np.nan, 0], 8, "float16"),
+        # Float16 is right in proportion from 2^-14 to 65504.
+        ([0.5, 2.0**-14, 65504], 8, "float16"),
+        ([0.5, 2.0**-15], 8, "float32"),
+        ([0.5, 65505], 8, "float32"),
+        ([np.inf, -1e-8], 8, "float32"),
+        ([0.5, 1e-8], 16, "float16"),
         ([], 8, "float16"),
     ],
 )
 def test_the_form_follows_from_bits_and_values(values, bits, form):
     assert form_of(np.array(values, np.float32), bits) == form
+
+
+def test_one_dead_unit_does_not_cost_the_others_their_scale():
+    for values in ([0, 0.001, 0.004, 1], [0, 1e-8, 0.004, 1]):
+        scale = np.array(values, np.float32)
+        np.testing.assert_allclose(rounded("gamma", scale, 8), scale, rtol=5e-4, atol=0)
 
 
 def test_other_types_stay_as_they_are():

@@ -102,6 +102,14 @@ def test_what_does_not_train_does_not_train_in_the_twin() -> None:
             "a new bias would take the constant over",
             lambda: masked(_sigmoids(use_bias=False), {"hidden": [1]}),
         ),
+        (
+            "in training live units read the noise of a dead one",
+            lambda: masked(_between(layers.GaussianNoise(0.1)), {"hidden": [1]}),
+        ),
+        (
+            "in training live units read what is dropped to other than zero",
+            lambda: masked(_between(layers.AlphaDropout(0.5)), {"hidden": [1]}),
+        ),
     ],
 )
 def test_where_there_is_none(why: str, make: Callable[[], Any]) -> None:
@@ -112,6 +120,17 @@ def _sigmoids(use_bias: bool) -> keras.Model:
     hidden = layers.Dense(5, activation="sigmoid", name="hidden")
     out = layers.Dense(2, name="out", use_bias=use_bias)
     return drawn(keras.Sequential([keras.Input((4,)), hidden, out]))
+
+
+def _between(layer: Any) -> keras.Model:
+    hidden = layers.Dense(5, activation="relu", name="hidden")
+    return drawn(keras.Sequential([keras.Input((4,)), hidden, layer, layers.Dense(2, name="out")]))
+
+
+@pytest.mark.parametrize("kind", ["Dropout", "GaussianDropout"])
+def test_what_is_dropped_to_zero_or_scaled_leaves_dead_units_out(kind: str) -> None:
+    twin = small_twin(masked(_between(getattr(layers, kind)(0.5)), {"hidden": [1]}))
+    assert twin is not None and twin.model.get_layer("out").kernel.shape == (4, 2)
 
 
 def _one_weight(model: keras.Model) -> keras.Model:

@@ -1,3 +1,8 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pruned import assert_masked, data
@@ -89,6 +94,29 @@ def test_with_several_steps_a_call_the_newest_update_that_is_due_is_made():
     assert watch.removed == [15, 30]
 
 
+@pytest.mark.parametrize("granularity", ["filter", (10, 1)])
+def test_with_filters_or_blocks_the_sparsity_is_of_those(granularity):
+    """Of 12 columns 1 goes at step 0, the 10 weights of one of fc2's, and 2 go at step 3.
+
+    Two columns of 12 are as many weights as the first one alone: of 60 again 10.
+    """
+    model = compiled()
+    fc2 = model.get_layer("fc2").layer
+    fc2.kernel.assign(fc2.kernel * np.array([1e-3, 1.0], np.float32))
+    callback = tfprune.PruningCallback(
+        lambda step: (step in (0, 3), 1 / 12 if step < 3 else 2 / 12), granularity=granularity
+    )
+    watch, logs = fit(model, callback)
+    dead = [
+        sum(int((~mask.any(axis=0)).sum()) for key, mask in masks.items() if "kernel" in key)
+        for masks in watch.masks
+    ]
+    assert dead == [1, 1, *[2] * 8] and watch.removed == [10, 10, *[14] * 8]
+    assert logs["group_sparsity"] == pytest.approx([14 / 60] * 2)
+    again, _ = fit(model, tfprune.PruningCallback(lambda step: (True, 0.1), **callback.options))
+    assert again.removed == [14] * 10  # a sparsity below the one that is reached
+
+
 def test_a_saved_model_goes_on_where_it_stood(tmp_path):
     ramp = PolynomialSchedule(0.8, 9, frequency=2)
     whole, _ = fit(compiled(), tfprune.PruningCallback(ramp))
@@ -142,9 +170,11 @@ def test_a_schedule_that_gives_nonsense_is_refused():
 
 
 def test_mirrored_replicas_share_the_masks():
-    import tensorflow as tf
-
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        model = compiled()
-    watch, _ = fit(model, tfprune.PruningCallback(PolynomialSchedule(0.8, 7, frequency=3)))
-    assert watch.removed[-1] == 48 and np.isfinite(model.get_weights()[0]).all()
+    """Of two devices each has the masks and weights that the other has, 12 of 60 left."""
+    script = Path(__file__).with_name("two_devices.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["removed"] == [0, 0, 39, 39, 39, 48, 48, 48, 48, 48]
+    assert found["masks_equal"] == found["kernels_equal"] == [True, True]
+    assert found["kept"] == found["nonzero"] == [12, 12]

@@ -1,6 +1,7 @@
 """What `prune` is asked for, taken together: units, budgets, prunings again."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tfprune.errors import TfpruneError, UsageError
 from tfprune.pruning.allocation import ALLOCATIONS
 from tfprune.pruning.budget import layer_bytes
 from tfprune.pruning.macs import macs
-from tfprune.pruning.pruner import get_masks, prune, set_masks
+from tfprune.pruning.pruner import check_prune, get_masks, prune, set_masks
 
 layers = keras.layers
 SHARED = [name for name in ALLOCATIONS if name != "explicit"]
@@ -248,6 +249,116 @@ def test_budgets_that_cannot_be_met_or_used(mlp, options, message):
 def test_words_that_are_not_known_are_refused_with_those_that_are(mlp, options, message):
     with pytest.raises(UsageError, match=message):
         prune(mlp, 0.5, **options)
+
+
+def refusal(function, *arguments, **options):
+    """What a call is refused with; None where it is not."""
+    try:
+        function(*arguments, **options)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(SHARED),
+    st.sampled_from(["weight", "filter", (2, 3)]),
+    st.sampled_from([0, 0.3, 0.6]),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_the_check_refuses_the_sparsities_that_prune_refuses(
+    odd_mlp, allocation, granularity, before, sparsity
+):
+    model = prune(odd_mlp, before, granularity=granularity) if before else odd_mlp
+    weights = model.get_weights()
+    options = {"allocation": allocation, "granularity": granularity}
+    checked = refusal(check_prune, model, sparsity, **options)
+    for left, right in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert checked == refusal(prune, model, sparsity, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ({"target_bytes": 101}, "smallest model .* has 102"),
+        ({"target_bytes": 102, "allocation": "lamp"}, None),
+        ({"target_bytes": 136, "granularity": "filter"}, "smallest model .* has 137"),
+        ({"target_macs": 11, "criterion": "synflow"}, "smallest model .* has 12"),
+        ({"target_macs": 12}, None),
+        ({"layer_sparsity": {"fc1": 0.9}}, None),
+        ({"layer_sparsity": {"fc1": 0.9}, "layers": "fc"}, "lacks layers of the group: fc2"),
+        ({"layer_sparsity": {"fc[12]": 0.98}}, "'fc1' has 24 weights and must keep one"),
+        ({"allocation": "stddev", "quality": 9.0}, None),
+        ({"granularity": "2:4"}, None),
+        ({"granularity": "2:4", "sparsity": 0.6}, "implies sparsity 0.5"),
+        ({"sparsity": 0.5, "criterion": "snip", "criterion_rounds": 0}, "a whole number >= 1"),
+        ({"sparsity": 0.5, "layers": "fc9"}, "no layer called 'fc9'"),
+        ({"sparsity": 0.5, "criterion": "taste"}, "criterion must be one of"),
+    ],
+)
+def test_the_check_refuses_what_prune_refuses_in_the_same_words(mlp, options, refused):
+    checked = refusal(check_prune, mlp, **options)
+    assert checked == refusal(prune, mlp, **options)
+    assert (checked is None) if refused is None else re.search(refused, checked)
+
+
+def test_the_check_refuses_layers_without_flow_and_needs_no_data():
+    ends = [layers.Flatten(), layers.LayerNormalization(name="norm"), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="fc1"), *ends])
+    with pytest.raises(UsageError, match="'norm' of type LayerNormalization"):
+        check_prune(model, 0.5, criterion="synflow")
+    check_prune(model, 0.5, criterion="snip")
+
+
+@pytest.fixture(scope="module")
+def small_dense():
+    """Networks of two and of three dense layers, of 12 + 8 and of 6 + 9 + 6 weights."""
+    return [
+        keras.Sequential([keras.Input((first,)), *(layers.Dense(width) for width in widths)])
+        for first, *widths in ((3, 4, 2), (2, 3, 3, 2))
+    ]
+
+
+def masks_by_sorting(kernels, count):
+    """The masks by the rule in words: the lowest of a sorted list, no layer's last weight."""
+    ranked = sorted(
+        (abs(weight), number, place)
+        for number, kernel in enumerate(kernels)
+        for place, weight in enumerate(kernel.ravel().tolist())
+    )
+    lasts = {entry[1]: entry for entry in ranked}  # of each layer the one that comes last
+    gone = [entry for entry in ranked if entry != lasts[entry[1]]][:count]
+    masks = [np.ones(kernel.shape, bool) for kernel in kernels]
+    for _, number, place in gone:
+        masks[number].ravel()[place] = False
+    return masks
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_ties_go_in_model_order_and_what_went_counts_in_the_next_pruning(small_dense, data):
+    model = small_dense[data.draw(st.integers(0, 1))]
+    kernels = []
+    for layer in model.layers:
+        shape = tuple(layer.kernel.shape)
+        size = int(np.prod(shape))
+        weights = data.draw(st.lists(st.integers(-2, 2), min_size=size, max_size=size))
+        kernels.append(np.array(weights, np.float32).reshape(shape))
+        layer.kernel.assign(kernels[-1])
+    names = [layer.name for layer in model.layers]
+    total = sum(kernel.size for kernel in kernels)
+    early, late = sorted(data.draw(st.integers(0, total - len(kernels))) for _ in range(2))
+    pruned, lost = model, [np.zeros(kernel.shape, bool) for kernel in kernels]
+    for count in (early, late):
+        pruned = prune(pruned, count / total, layers=names)
+        found = list(kernel_masks(pruned).values())
+        for mask, wanted in zip(found, masks_by_sorting(kernels, count), strict=True):
+            np.testing.assert_array_equal(mask, wanted)
+        assert sum(int((~mask).sum()) for mask in found) == count
+        assert not any((mask & gone).any() for mask, gone in zip(found, lost, strict=True))
+        lost = [~mask for mask in found]
 
 
 def test_gradual_pruning_in_place_never_asks_back_under_any_allocation(odd_mlp):

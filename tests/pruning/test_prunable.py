@@ -92,6 +92,32 @@ def test_embeddings_and_depthwise_convolutions_only_when_asked_for():
     assert [i.kind for i in describe(model)] == kinds
 
 
+@pytest.mark.parametrize(
+    ("group", "exclude", "expected"),
+    [
+        (["conv", "depthwise"], "block1/*", ["block2/depth"]),
+        (["conv", "depthwise"], "block1", ["block2/depth"]),
+        ("depthwise", "*/depth", []),
+        (["conv", "depthwise"], "all", []),
+        ("conv", "block2/depth*", ["block1/conv"]),  # it was not in the group
+        ("depthwise", "conv", ["block1/depth", "block2/depth"]),
+    ],
+)
+def test_what_is_excluded_may_be_of_any_kind(group, exclude, expected):
+    def block(number, *inside):
+        return keras.Sequential([keras.Input((6, 6, 2)), *inside], name=f"block{number}")
+
+    first = block(1, layers.Conv2D(2, 1, name="conv"), layers.DepthwiseConv2D(1, name="depth"))
+    second = block(2, layers.DepthwiseConv2D(1, name="depth"))
+    ends = [layers.Flatten(), layers.Dense(2, name="out")]
+    model = keras.Sequential([keras.Input((6, 6, 2)), first, second, *ends])
+    if expected:
+        assert names(model, group, exclude) == expected
+    else:
+        with pytest.raises(UsageError, match="no layer is left to prune"):
+            select(model, group, exclude)
+
+
 LAYERS = [
     (layers.Conv1D(3, 2), (5, 2), (2, 2, 3), "conv"),
     (layers.Conv2D(4, 2, groups=2), (5, 5, 2), (2, 2, 1, 4), "conv"),

@@ -241,6 +241,28 @@ def test_a_dead_unit_takes_bias_and_batch_norm_with_it_and_outputs_zero(lenet):
     assert get_masks(pruned)["bn1/beta"].all() and get_masks(pruned)["conv1/bias"].all()
 
 
+@pytest.mark.parametrize("axis", [1, 2, -1])
+@pytest.mark.parametrize(
+    ("shape", "layer", "channels"),
+    [
+        ((3, 4), lambda: layers.Dense(3, name="first"), 2),
+        ((4, 2), lambda: layers.Conv1D(3, 2, name="first"), 2),
+        ((2, 4), lambda: layers.Conv1D(3, 2, data_format="channels_first", name="first"), 1),
+    ],
+)
+def test_a_batch_norm_over_another_axis_keeps_all_of_it(shape, layer, channels, axis):
+    """Three units at three places: the shape of the scale does not tell whose it is."""
+    ends = [layers.BatchNormalization(axis=axis, name="bn"), layers.Flatten()]
+    model = keras.Sequential([keras.Input(shape), layer(), *ends, layers.Dense(2, name="out")])
+    pruned = prune(model, 0.0, layers="first")
+    dead = np.ones(pruned.get_layer("first").layer.kernel.shape, bool)
+    dead[..., 1] = False
+    set_masks(pruned, {"first/kernel": dead})
+    found = {key: mask.tolist() for key, mask in get_masks(pruned).items() if "bn" in key}
+    alive = [True, False, True]
+    assert found == ({"bn/gamma": alive, "bn/beta": alive} if axis % 3 == channels else {})
+
+
 def test_masks_of_a_model_round_trip(branched):
     pruned = prune(branched, 0.6)
     copy = prune(branched, 0.0)

@@ -75,6 +75,45 @@ def test_where_images_were_held_out_those_judge(baseline_of):
     assert learning_plot(rows) == learning_plot(rows_of(dense_history=tested))
 
 
+def test_what_an_epoch_does_not_say_is_a_dash_in_its_own_line(baseline_of):
+    """Hours are unknown from the first epoch of unknown length."""
+    learned = history(0.5, 0.6, 0.7)
+    learned[0] |= {"train_accuracy": None}
+    learned[1] |= {"learning_rate": None, "seconds": None}
+    rows = result_rows([baseline_of() | {"dense_history": learned}])
+    assert table_of(learning_markdown(rows))[2:] == [
+        "| 1 | 0.01 | – | 50.00 | 0.500 |",
+        "| 2 | – | 50.00 | 60.00 | – |",
+        "| 3 | 0.0033 | 60.00 | 70.00 | – |",
+    ]
+    assert learning_plot(rows) is not None
+
+
+def test_epochs_of_one_seed_alone_are_labelled(baseline_of):
+    """The other seed has an epoch less, and one of unknown length."""
+    first, other = history(0.5, 0.6, 0.7), history(0.6, 0.8)
+    other[1] |= {"train_accuracy": None, "seconds": None}
+    rows = result_rows(
+        [baseline_of(0) | {"dense_history": first}, baseline_of(1) | {"dense_history": other}]
+    )
+    assert table_of(learning_markdown(rows))[2:] == [
+        "| 1 | 0.01 | 45.00 (40.00..50.00) | 55.00 (50.00..60.00) | 0.500 |",
+        "| 2 | 0.005 | 50.00 [1 of 2 seeds] | 70.00 (60.00..80.00) | – |",
+        "| 3 | 0.0033 | 60.00 [1 of 2 seeds] | 70.00 [1 of 2 seeds] | – |",
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("key", ["seconds", "train_accuracy", "learning_rate"])
+def test_a_quantity_that_no_epoch_says_is_a_column_of_dashes(baseline_of, key):
+    learned = [row | {key: None} for row in history(0.5, 0.6)]
+    rows = result_rows([baseline_of() | {"dense_history": learned}])
+    column = {"learning_rate": 2, "train_accuracy": 3, "seconds": 5}[key]
+    lines = table_of(learning_markdown(rows))[2:]
+    assert [line.split("|")[column].strip() for line in lines] == ["–", "–"]
+    assert learning_plot(rows).startswith(b"\x89PNG")
+
+
 def test_the_picture_is_a_small_png_of_readme_width_and_shows_what_changes(baseline_of):
     def draw(learned):
         return learning_plot(result_rows([baseline_of() | {"dense_history": learned}]))

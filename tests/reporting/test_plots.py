@@ -2,7 +2,13 @@ import struct
 
 import pytest
 
-from tfprune.reporting.plots import accuracy_plot, layers_plot, retraining_plot, series_of
+from tfprune.reporting.plots import (
+    _reached,
+    accuracy_plot,
+    layers_plot,
+    retraining_plot,
+    series_of,
+)
 from tfprune.reporting.rows import result_rows
 from tfprune.reporting.summary import empty_summary
 
@@ -94,6 +100,24 @@ def test_each_plot_draws_what_it_is_about():
     ours_only = _rows(_run(dataset="digits"))
     assert _size(layers_plot(rows)) == _size(layers_plot(ours_only))
     assert layers_plot(rows) != layers_plot(ours_only)
+
+
+def test_a_point_stands_at_the_sparsity_that_its_runs_reached():
+    silent, exact = _rows(_run(0.9)), _rows(_run(0.9, group_sparsity=0.9))
+    runs = [_run(0.9, seed, group_sparsity=reached) for seed, reached in ((0, 0.87), (1, 0.89))]
+    (row,) = (row for row in _rows(*runs) if row.runs)
+    assert _reached(row) == pytest.approx(0.88)
+    assert accuracy_plot(silent) == accuracy_plot(exact)
+    assert accuracy_plot(_rows(_run(0.9, group_sparsity=0.87))) != accuracy_plot(exact)
+
+
+def test_an_epoch_that_was_not_tested_moves_no_other():
+    def drawn(accuracies):
+        history = [{"epoch": n, "test_accuracy": a} for n, a in enumerate(accuracies, 1)]
+        return retraining_plot(_rows(_run(history=history, control_history=None)))
+
+    assert drawn([0.9, None, 0.95]) != drawn([0.9, 0.95]) == drawn([0.9, 0.95, None])
+    assert drawn([None, None]) is None
 
 
 def test_a_figure_grows_with_its_panels():

@@ -63,8 +63,9 @@ def test_an_experiment_without_published_counterpart_lists_no_published_rows(run
 
 def test_runs_with_the_published_settings_are_rows_of_their_own_after_ours(run_of):
     rows = result_rows([run_of(name="published_lenet5_conv50", epochs=185), run_of()])
-    names = [row.name for row in rows if row.runs]
-    assert names == ["lenet5_conv50", "published_lenet5_conv50"]
+    found = [(row.name, row.has_published_settings) for row in rows if row.runs]
+    assert found == [("lenet5_conv50", False), ("published_lenet5_conv50", True)]
+    assert not any(row.has_published_settings for row in rows if not row.runs)
 
 
 def test_published_results_of_another_data_set_stand_beside_nothing(run_of):

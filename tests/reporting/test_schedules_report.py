@@ -57,6 +57,37 @@ def test_the_table_has_a_line_a_schedule_and_a_column_a_target(runs):
     assert "### lenet5 on mnist" in text and "Dense: 1.00\n" in text
 
 
+def _dense_line(runs):
+    lines = schedules_markdown(result_rows(runs)).splitlines()
+    return next(line for line in lines if line.startswith("Dense: "))
+
+
+def test_a_single_seed_says_so_however_many_rows_it_has(run_of):
+    schedules = ("one_shot", "gradual", "iterative")
+    runs = [
+        run_of(name=schedule, schedule=schedule, dense_accuracy=0.9943) for schedule in schedules
+    ]
+    assert _dense_line(runs) == "Dense: 0.57 [1 seed]"
+    assert "| one shot | 20 + 3 | 1.05 [1 seed] |" in schedules_markdown(result_rows(runs))
+
+
+def test_each_baseline_counts_once_and_seeds_are_what_is_counted(run_of):
+    """Seed 1 has two baselines, of two processors, and one of them two schedules."""
+    found = [
+        (*("one", 0, "one_shot"), 0.99),
+        (*("one", 1, "one_shot"), 0.98),
+        (*("all", 0, "gradual"), 0.99),
+        (*("all", 1, "gradual"), 0.97),
+    ]
+    runs = [
+        run_of(seed, name=name, schedule=schedule, dense_accuracy=dense)
+        for name, seed, schedule, dense in found
+    ]
+    assert _dense_line(runs) == "Dense: 2.00 (1.00..3.00) [2 seeds]"
+    third = run_of(2, name="all", schedule="gradual", dense_accuracy=0.98)
+    assert _dense_line([*runs, third]) == "Dense: 2.00 (1.00..3.00)"
+
+
 def test_nothing_is_compared_where_there_is_one_schedule_or_a_run_is_not_complete(runs, run_of):
     alone = result_rows(runs[:6])
     assert schedules_markdown(alone) is schedules_plot(alone) is None

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfprune.errors import TfpruneError
+from tfprune.reporting.ledger import KernelContent, LayerContent, ledger
 from tfprune.reporting.summary import (
     HISTORY_KEYS,
     KEYS,
+    ROUND_KEYS,
     empty_summary,
     read_summary,
     write_summary,
@@ -44,6 +46,22 @@ EPOCH = {
     "learning_rate": 1e-3,
     "seconds": 7.5,
 }
+ROUND = {
+    "round": 1,
+    "target_sparsity": 0.5,
+    "group_sparsity": 0.5,
+    "epochs": 2,
+    "first_test_accuracy": 0.9,
+    "first_epoch_accuracy": None,
+    "final_accuracy": 0.95,
+    "validation_accuracy": None,
+}
+EXPORTS = {
+    "keras": {"bytes": 10, "accuracy": 0.99, "latency_ms": None},
+    "tfprune": {"bytes": 5, "zipped_bytes": 5, "zeros": 3, "stages": {"dense": 20, "context": 5}},
+}
+LEDGER = ledger([LayerContent("conv1", (KernelContent(150, 128),), biases=6)], EXPORTS)
+SHRUNK = {"parameters": [150, 75], "macs": None, "units": {"conv1": [6, 3]}}
 
 
 def _summary(**changes):
@@ -68,11 +86,13 @@ def _all_keys():
         "fraction": 0.25,
         "flag": True,
         "texts": ["fc1"],
-        "rows": [{"round": 1}],
         "history": [EPOCH],
+        "rounds": [ROUND],
         "layers": [LAYER],
+        "ledger": LEDGER,
+        "exports": EXPORTS,
+        "shrunk": SHRUNK,
         "mapping": {"part": 1},
-        "mappings": {"tflite": {"bytes": 10, "accuracy": 0.99}},
     }
     return {name: filled[key.kind] for name, key in KEYS.items()} | {"schema": 1}
 
@@ -171,12 +191,25 @@ def test_unknown_and_missing_keys_are_refused(tmp_path):
         ("deterministic", 1, "true or false"),
         ("protected_layers", "fc1", "a list of texts"),
         ("rounds", [1], "a list of objects"),
+        ("rounds", [ROUND | {"group_sparsity": None}], ", ".join(ROUND_KEYS)),
         ("history", [{"epoch": 1}], ", ".join(HISTORY_KEYS)),
         ("history", [EPOCH | {"epoch": None}], "a list of objects"),
+        ("history", [EPOCH | {"test_accuracy": 98.9}], "a list of objects"),
+        ("history", [EPOCH | {"validation_accuracy": "high"}], "a list of objects"),
         ("layers", [LAYER | {"sparsity": 2}], "a list of objects with name, kind"),
         ("layers", [{"name": "conv1"}], "a list of objects with name, kind"),
         ("audit", "ok", "an object"),
         ("exports", {"tflite": 3}, "an object of objects"),
+        ("exports", {"tflite": {"accuracy": "x"}}, "an object of objects with, where known, bytes"),
+        ("exports", {"tfprune": {"stages": {"dense": "x"}}}, "an object of objects"),
+        ("ledger", {"x": 1}, "an object with dense_bytes from 1, bytes, ratio, parts, layers and"),
+        ("ledger", {key: LEDGER[key] for key in LEDGER if key != "parts"}, "an object with dense"),
+        ("ledger", LEDGER | {"parts": LEDGER["parts"] | {"weights": None}}, "an object with dense"),
+        ("ledger", LEDGER | {"dense_bytes": 0}, "an object with dense_bytes from 1"),
+        ("ledger", LEDGER | {"files": {"tflite": {"ratio": 2.0}}}, "an object with dense_bytes"),
+        ("ledger", LEDGER | {"layers": [{"name": "conv1"}]}, "an object with dense_bytes"),
+        ("shrunk", {"x": 1}, "an object with pairs parameters, macs and"),
+        ("shrunk", SHRUNK | {"units": {"conv1": [6]}}, "an object with pairs parameters, macs and"),
         ("schema", 0, "must be 1"),
     ],
 )
@@ -214,6 +247,22 @@ def test_a_truncated_foreign_or_newer_file_is_refused_by_name(tmp_path, text, sa
     with pytest.raises(TfpruneError, match=said) as caught:
         read_summary(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("depth", [3000, 100_000])
+def test_a_file_that_is_nested_too_deeply_is_refused_by_name(tmp_path, depth):
+    path = tmp_path / "summary.json"
+    text = json.dumps(_summary(machine={"processor": "?"}))
+    path.write_text(text.replace('"?"', depth * "[" + depth * "]"))
+    with pytest.raises(TfpruneError, match=r"summary\.json: is nested too deeply"):
+        read_summary(path)
+
+
+def test_a_whole_number_too_large_for_any_figure_is_refused(tmp_path):
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps(_summary(wall_seconds=10**400)))
+    with pytest.raises(TfpruneError, match="wall_seconds must be a finite number"):
+        read_summary(path)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfprune.reporting.rows import result_rows
-from tfprune.reporting.tables import layers_markdown, results_csv, results_markdown
+from tfprune.reporting.tables import (
+    headline_markdown,
+    layers_markdown,
+    results_csv,
+    results_markdown,
+)
 
 
 def _cells(markdown, start, table=0):
@@ -36,7 +41,7 @@ def test_output_does_not_depend_on_the_order_of_the_runs(run_of, shuffler: rando
     runs.append(run_of(3, name="a", status="running"))
     shuffled = list(runs)
     shuffler.shuffle(shuffled)
-    for write in (results_markdown, results_csv, layers_markdown):
+    for write in (results_markdown, headline_markdown, results_csv, layers_markdown):
         assert write(result_rows(shuffled)) == write(result_rows(runs))
 
 
@@ -85,13 +90,22 @@ def test_a_published_configuration_without_a_run_says_not_run(run_of):
 def test_size_table(run_of):
     """Kept: 128 + 1147 + 30720 = 31995 of 150 + 2400 + 30720 = 33270."""
     cells = _cells(results_markdown(result_rows([run_of()])), "lenet5_conv50", table=2)
-    assert cells[4:] == ["50.00", "2.88", "31,995 / 33,270", "20 + 3", "98.94", "ok"]
+    assert cells[4:6] == ["global", "50.00"]
+    assert cells[6:] == ["2.88", "31,995 / 33,270", "20 + 3", "98.94", "ok"]
+
+
+def test_the_allocation_stands_beside_the_sparsity_it_gave(run_of):
+    runs = [run_of(name="a", allocation="explicit", group_sparsity=0.4812), run_of(name="b")]
+    text = results_markdown(result_rows([*runs, run_of(name="c", allocation=None)]))
+    assert "| seeds | allocation | group sparsity |" in text
+    found = [_cells(text, name, table=2)[4:6] for name in "abc"]
+    assert found == [["explicit", "48.12"], ["global", "50.00"], ["–", "50.00"]]
 
 
 def test_counts_that_differ_between_seeds_show_their_range(layer_of, run_of):
     runs = [run_of(0), run_of(1, layers=[layer_of("conv1", [5, 5, 1, 6], 33270, 31993)])]
     cells = _cells(results_markdown(result_rows(runs)), "lenet5_conv50", table=2)
-    assert cells[6] == "31,994 (31,993..31,995) / 33,270"
+    assert cells[7] == "31,994 (31,993..31,995) / 33,270"
 
 
 def test_headline_of_a_baseline_is_the_end_of_its_training(baseline_of):
@@ -124,6 +138,29 @@ def test_a_network_without_a_data_set_has_its_data(run_of):
 
 def test_weights_that_are_unknown_are_a_dash(run_of):
     assert "– | 20 + 3" in results_markdown(result_rows([run_of(layers=None)]))
+
+
+def test_the_essence_has_a_line_for_each_finished_run_of_ours(run_of, baseline_of):
+    """lenet5, conv 0.5: 0.9898 is published, dense 0.9902 (published_results.csv)."""
+    runs = [run_of(0, final_accuracy=0.98), run_of(1, final_accuracy=0.99), baseline_of()]
+    others = [
+        run_of(name="published_lenet5_conv50", epochs=185),
+        run_of(2, status="interrupted"),
+        run_of(network="mine", dataset="", name="mine", group="fc", control_accuracy=None),
+    ]
+    assert headline_markdown(result_rows([*runs, *others])).splitlines() == [
+        "| run | seeds | removed | dense | control | **pruned, retrained** | − control "
+        "| published | epochs |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| lenet5_dense | 1 | – | 99.00 | – | – | – | 99.02 | 20 |",
+        "| lenet5_conv50 | 2 | 50.00 of conv | 99.00 | 99.10 | **98.50 (98.00..99.00)** "
+        "| -0.60 (-1.10..-0.10) | 98.98 | 20 + 3 |",
+        "",
+        "| run | seeds | removed | dense | control | **pruned, retrained** | − control "
+        "| published | epochs |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| mine | 1 | 50.00 of fc | 99.00 | – | **98.95** | – | – | 20 + 3 |",
+    ]
 
 
 def test_csv_has_a_line_a_seed_in_full_precision(run_of):

@@ -61,7 +61,7 @@ def network(*first):
 
 
 def train(replicas, model, folder=None, stop_after=None, before_step=None, **changes):
-    """(losses, the trainer) of a training that may be broken off after an epoch."""
+    """(records of its epochs, the trainer) of a training that may be broken off after one."""
     checkpoints = CheckpointFolder(Path(folder or tempfile.mkdtemp()), "dense")
     plan = dataclasses.replace(PLAN, **changes)
     train = Split(IMAGES, LABELS)
@@ -71,18 +71,18 @@ def train(replicas, model, folder=None, stop_after=None, before_step=None, **cha
         replicas=replicas,
         before_step=before_step and before_step(model),
     )
-    losses = []
+    records = []
 
     def note(record):
-        losses.append(record["loss"])
-        if len(losses) == stop_after:
+        records.append(record)
+        if record["epoch"] == stop_after:
             raise KeyboardInterrupt
 
     try:
         trainer.run(lambda: {"test_accuracy": 0.0}, note)
     except KeyboardInterrupt:
         assert stop_after
-    return losses, trainer
+    return records, trainer
 
 
 def difference(left, right):
@@ -108,11 +108,11 @@ def main():
 
     for optimizer in ("adam", "sgd"):
         models = [prune(network(), 0.6) for _ in range(2)]
-        one_losses, _ = train(ONE_DEVICE, models[0], optimizer=optimizer)
-        two_losses, trainer = train(two, models[1], optimizer=optimizer)
+        one, _ = train(ONE_DEVICE, models[0], optimizer=optimizer)
+        both, trainer = train(two, models[1], optimizer=optimizer)
         copies = trainer._training.masks()
         result[optimizer] = {
-            "losses": [one_losses, two_losses],
+            "losses": [[record["loss"] for record in records] for records in (one, both)],
             "weights": difference(*models),
             "sparsities": [layer_sparsities(model) for model in models],
             "masks_equal": all(map(np.array_equal, *copies)) and len(copies) == 2,
@@ -153,8 +153,9 @@ def main():
     folder = tempfile.mkdtemp()
     train(two, parts, folder, stop_after=2)
     parts = noisy()
-    train(two, parts, folder)
-    result["resumed"] = difference(whole, parts)
+    records, _ = train(two, parts, folder)
+    # The record of the second epoch was shown before its checkpoint was written.
+    result["resumed"] = [difference(whole, parts), [record["epoch"] for record in records]]
 
     try:
         train(two, network(), batch_size=15)

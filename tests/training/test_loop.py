@@ -76,6 +76,11 @@ def train(folder, model, after_epoch=lambda record: None, before_step=None, smal
     return run(lambda: {"test_accuracy": evaluate()}, after_epoch)
 
 
+def epochs(records):
+    """The epochs of records: those that were trained, where `after_epoch` collected them."""
+    return [record["epoch"] for record in records]
+
+
 def figures(history):
     """A history without its times."""
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
@@ -106,8 +111,9 @@ def test_a_run_stopped_after_an_epoch_and_resumed_is_bit_identical(tmp_path, sig
     with pytest.raises(InterruptedRunError, match="the same command resumes") as error:
         train(tmp_path / "parts", network(), stop)
     assert error.value.exit_status == 143
-    resumed = network()
-    history = train(tmp_path / "parts", resumed)
+    resumed, trained = network(), []
+    history = train(tmp_path / "parts", resumed, trained.append)
+    assert epochs(trained) == list(range(signal_at + 1, 4))
     assert figures(history) == figures(expected)
     for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
@@ -133,8 +139,9 @@ def test_a_signal_inside_an_epoch_checkpoints_there_and_resumes_bit_identical(tm
     assert error.value.exit_status == 130
     (checkpoint,) = (tmp_path / "parts").iterdir()
     assert not checkpoint.name.endswith("-0000000.npz")
-    resumed = network()
-    history = train(tmp_path / "parts", resumed, batch_size=4)
+    resumed, asked = network(), []
+    history = train(tmp_path / "parts", resumed, before_step=asked.append, batch_size=4)
+    assert checkpoint.name == f"dense-00000-{asked[0]:07d}.npz"  # the first step that is run
     assert figures(history) == figures(expected)
     for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
@@ -142,7 +149,7 @@ def test_a_signal_inside_an_epoch_checkpoints_there_and_resumes_bit_identical(tm
 
 @pytest.mark.skipif(not has_bfloat16(), reason="the processor has no bfloat16")
 def test_in_bfloat16_it_learns_alike_evaluates_in_float32_and_resumes_bit_identical(tmp_path):
-    single, whole, resumed = network(), network(), network()
+    single, whole, resumed, trained = network(), network(), network(), []
     expected = train(tmp_path / "float32", single)
     history = train(tmp_path / "whole", whole, precision="bfloat16")
     for row, other in zip(history, expected, strict=True):
@@ -156,7 +163,8 @@ def test_in_bfloat16_it_learns_alike_evaluates_in_float32_and_resumes_bit_identi
 
     with pytest.raises(InterruptedRunError):
         train(tmp_path / "parts", network(), stop, precision="bfloat16")
-    assert figures(train(tmp_path / "parts", resumed, precision="bfloat16")) == figures(history)
+    parts = train(tmp_path / "parts", resumed, trained.append, precision="bfloat16")
+    assert figures(parts) == figures(history) and epochs(trained) == [2, 3]
     for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
 
@@ -219,7 +227,9 @@ def test_a_small_twin_trains_as_the_masked_network_does(tmp_path):
         train(tmp_path / "parts", parts, stop, small=small_twin(parts), epochs=2)
     whole = prune(network(dropout=0), 0.5, layers=["conv"], granularity="filter")
     train(tmp_path / "whole", whole, small=small_twin(whole), epochs=2)
-    train(tmp_path / "parts", parts, small=small_twin(parts), epochs=2)
+    trained = []
+    train(tmp_path / "parts", parts, trained.append, small=small_twin(parts), epochs=2)
+    assert epochs(trained) == [2]
     for left, right in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
 

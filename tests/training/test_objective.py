@@ -63,10 +63,32 @@ def test_a_model_that_does_not_fit_the_data_is_refused(shape, classes, message):
         check_fit(model(), shape, classes)
 
 
-def test_a_model_with_two_inputs_is_refused_and_open_sizes_fit():
+def test_a_model_with_two_inputs_is_refused():
     inputs = [keras.Input((3,)), keras.Input((3,))]
     with pytest.raises(TfpruneError, match="the model has 2 and 1"):
         check_fit(keras.Model(inputs, layers.Add()(inputs)), (3,), 3)
-    image = keras.Input((None, None, 1))
-    pooled = layers.GlobalAveragePooling2D()(image)
-    check_fit(keras.Model(image, layers.Dense(3)(pooled)), (9, 9, 1), 3)
+
+
+def any_size(shape):
+    image = keras.Input(shape)
+    convolved = layers.Conv2D(2, 3)(image)
+    return keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(convolved)))
+
+
+@pytest.mark.parametrize("shape", [(None, None, 1), (9, None, 1)])
+def test_open_sizes_are_refused_and_what_the_message_advises_is_the_same_network(shape):
+    model = any_size(shape)
+    with pytest.raises(TfpruneError, match=r"on keras.Input\(\(9, 9, 1\)\), then") as error:
+        check_fit(model, (9, 9, 1), 3)
+    assert str(error.value).startswith(f"the model takes images of shape {shape}, and")
+    new = any_size((9, 9, 1))
+    new.set_weights(model.get_weights())
+    check_fit(new, (9, 9, 1), 3)
+    images = np.random.default_rng(0).random((2, 9, 9, 1)).astype(np.float32)
+    np.testing.assert_array_equal(new(images), model(images))
+
+
+def test_open_sizes_inside_a_nested_model_are_refused():
+    nested = keras.Sequential([keras.Input((9, 9, 1)), any_size((None, None, 1))])
+    with pytest.raises(TfpruneError, match="macs need images of known size; build the model with"):
+        check_fit(nested, (9, 9, 1), 3)

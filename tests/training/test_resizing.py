@@ -33,7 +33,7 @@ def network(side=8):
     )
 
 
-def weights_after(folder, model, images, labels, **changes):
+def weights_after(folder, model, images, labels, after_epoch=lambda record: None, **changes):
     plan = Plan(
         **{
             "stage": "dense",
@@ -52,7 +52,7 @@ def weights_after(folder, model, images, labels, **changes):
     checkpoints = CheckpointFolder(folder, "dense")
     train = Split(images, labels)
     Trainer(model, plan, train, UNIT, checkpoints, "mark", show_progress=False).run(
-        lambda: {}, lambda record: None
+        lambda: {}, after_epoch
     )
     return model.get_weights()
 
@@ -89,10 +89,14 @@ def test_later_epochs_train_at_full_size_and_a_resumed_run_equals_an_uninterrupt
     whole = weights_after(
         tmp_path / "whole", network(), images, labels, epochs=4, resizing=resizing
     )
+    trained = []
     for epochs in (1, 3, 4):  # each resumes the one before: a plan's epochs are not in its mark
         parts = weights_after(
-            tmp_path / "parts", network(), images, labels, epochs=epochs, resizing=resizing
+            *(tmp_path / "parts", network(), images, labels, trained.append),
+            epochs=epochs,
+            resizing=resizing,
         )
+    assert [record["epoch"] for record in trained] == [1, 2, 3, 4]
     for left, right in zip(parts, whole, strict=True):
         np.testing.assert_array_equal(left, right)
     full = weights_after(tmp_path / "full", network(), images, labels, epochs=4)

@@ -4,6 +4,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util.tensor_util import make_ndarray
 
 from tfprune.backend import keras, tf
+from tfprune.pruning.prunable import describe
 from tfprune.pruning.pruner import prune
 from tfprune.training.tensorboard import TensorBoard
 
@@ -64,6 +65,46 @@ def test_a_layer_whose_weights_are_all_equal_has_one_full_bucket(tmp_path):
     assert sorted(buckets[:, 2]) == [0] * 29 + [12]
     ((left, right),) = buckets[buckets[:, 2] == 12, :2]
     assert left <= 0.5 <= right
+
+
+class Halves(keras.layers.Layer):
+    """A custom layer with two kernels."""
+
+    prunable_weights = ("left", "right")
+
+    def build(self, input_shape):
+        for name in self.prunable_weights:
+            setattr(self, name, self.add_weight(name=name, shape=(input_shape[-1], 2)))
+
+    def call(self, inputs):
+        return tf.concat([inputs @ self.left, inputs @ self.right], axis=-1)
+
+
+def test_kernels_of_any_name_and_several_in_a_layer_have_their_histogram(tmp_path):
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((6,), dtype="int32"),
+            layers.Embedding(9, 4, name="words"),
+            layers.SeparableConv1D(4, 2, name="separable"),
+            layers.DepthwiseConv1D(2, name="depth"),
+            layers.LSTM(3, name="lstm"),
+            Halves(name="halves"),
+            layers.Dense(2, name="out"),
+        ]
+    )
+    pruned = prune(model, 0.5, layers=["all", "embedding", "depthwise"])
+    TensorBoard(tmp_path, pruned, {}).epoch(RECORD, 100)
+    found = summaries(tmp_path)
+    kept = {f"kept_weights/{row.name}": row.kept for row in describe(pruned) if row.pruned}
+    assert list(kept) == [
+        f"kept_weights/{name}"
+        for name in (
+            *("words", "separable/depthwise_kernel", "separable/pointwise_kernel", "depth"),
+            *("lstm/cell/kernel", "lstm/cell/recurrent_kernel", "halves/left", "halves/right"),
+        )
+    ]
+    assert {tag: found[tag][1][:, 2].sum() for tag in kept} == kept
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])

@@ -1,8 +1,8 @@
 """A model's architecture as data: Keras's own configuration, of stock classes only.
 
 A configuration names classes, which Keras imports and calls. One that comes out of a file is
-not trusted: every class in it has to be one that Keras itself ships, and none of those that
-run code or read other files.
+not trusted: every class in it has to be one that Keras itself ships, by the name that Keras
+writes, and none of those that run code or read other files.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tfprune.backend import keras
+from tfprune.backend import IS_TF_KERAS, keras
 from tfprune.errors import TfpruneError, UsageError
 
-# Where the stock classes live, by the names Keras writes.
+# Where the public classes live, by the names Keras writes.
 _MODULES = (
     "keras",
-    "keras.activations",
     "keras.constraints",
     "keras.dtype_policies",
     "keras.initializers",
@@ -24,19 +23,20 @@ _MODULES = (
     "keras.mixed_precision",
     "keras.regularizers",
 )
-_PACKAGES = (
-    "keras.src.layers.",
-    "keras.src.models.",
-    "keras.src.ops.",
-    "tf_keras.src.engine.",
-    "tf_keras.src.layers.",
+# The classes without a public name that ordinary models are made of.
+_MODELS = (
+    ("keras.src.models.functional", "Functional"),
+    ("tf_keras.src.engine.functional", "Functional"),
 )
+# Keras 3 writes `x + y` as a class of its operations.
+_OPERATION_CLASSES = "keras.src.ops."
 # Values, not classes.
 _VALUES = ("__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__")
 # These run code or read files that the configuration names.
-_REFUSED = ("Lambda", "TFSMLayer", "function", "load_model")
+_REFUSED = ("FlaxLayer", "JaxLayer", "Lambda", "TFSMLayer", "TorchModuleWrapper", "function")
 # tf_keras writes `x + y` as a layer that calls a function of TensorFlow by its name.
 _OPERATION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
+_OPERATION_MODULES = (None, "tf_keras.src.layers.core.tf_op_layer")
 _OPERATIONS = ("__operators__.", "math.", "nn.")
 _MORE_OPERATIONS = (
     *("cast", "clip_by_value", "concat", "expand_dims", "identity", "ones_like", "pad"),
@@ -52,7 +52,7 @@ def architecture_of(model: Any) -> dict[str, Any]:
         model: a functional or sequential model of stock Keras layers.
 
     Raises:
-        UsageError: a class in it is not Keras's own, or runs code.
+        UsageError: a class in it is not Keras's own, runs code, or reads a file.
     """
     try:
         config = keras.utils.serialize_keras_object(model)
@@ -63,7 +63,8 @@ def architecture_of(model: Any) -> dict[str, Any]:
     config.pop("compile_config", None)
     for foreign in _foreign(config):
         raise UsageError(
-            "a .tfprune file holds models of stock Keras layers only, without Lambda. "
+            "a .tfprune file holds models of stock Keras layers only, without Lambda or "
+            "vocabularies in other files. "
             f"Received: {foreign}"
         )
     return config
@@ -78,12 +79,16 @@ def build_architecture(config: dict[str, Any]) -> Any:
     Raises:
         TfpruneError: a class that is not stock Keras, or no configuration of a model.
     """
-    for foreign in _foreign(config):
-        raise TfpruneError(f"the model needs what is not stock Keras, or runs code: {foreign}")
     try:
-        model = keras.utils.deserialize_keras_object(config, safe_mode=True)
+        foreign = next(_foreign(config), None)
+        if foreign is None:
+            model = keras.utils.deserialize_keras_object(config, safe_mode=True)
     except Exception as error:  # whatever a configuration can make Keras do
         raise TfpruneError(f"Keras cannot build the stored model: {_cause(error)}") from error
+    if foreign is not None:
+        raise TfpruneError(
+            f"the model needs what is not stock Keras, or runs code, or reads files: {foreign}"
+        )
     if not isinstance(model, keras.Model) or not model.built:
         raise TfpruneError(
             f"what is stored is no built model. Received: {config.get('class_name')!r}"
@@ -103,22 +108,45 @@ def _foreign(node: Any) -> Iterator[str]:
             yield from _foreign(item)
     elif isinstance(node, dict):
         if "class_name" in node and not _is_stock(node):
-            name = node.get("name") or (node.get("config") or {}).get("name", "")
-            yield f"{node.get('module') or 'no module'}: {node['class_name']} {name}".strip()
+            name = node.get("name") or _config_of(node).get("name", "")
+            words = f"{node.get('module') or 'no module'}: {node['class_name']} {name}"
+            yield " ".join(words.split())  # one line, whatever the file calls it
+        # A lookup layer takes words, or the path of a file that has them.
+        if isinstance(node.get("vocabulary"), str):
+            yield f"the vocabulary {node['vocabulary']!r}"
         for item in node.values():
             yield from _foreign(item)
 
 
 def _is_stock(node: dict[str, Any]) -> bool:
     name, module = node["class_name"], node.get("module")
-    if not isinstance(name, str) or name in _REFUSED or ">" in name:
+    # Keras follows dots in a name out of its module. Classes registered by their users carry
+    # a package: "Package>Name".
+    if not isinstance(name, str) or not name.isidentifier() or name in _REFUSED:
         return False
-    # Classes registered by their users carry a package: "Package>Name".
-    if ">" in str(node.get("registered_name") or ""):
+    if node.get("registered_name") not in (None, name):
         return False
+    if name.startswith("__"):
+        return name in _VALUES
     if name in _OPERATION_LAYERS:
-        function = str(node.get("config", {}).get("function"))
-        return function.startswith(_OPERATIONS) or function in _MORE_OPERATIONS
-    if module is None:
-        return name in _VALUES or hasattr(keras.layers, name)
-    return module in _MODULES or str(module).startswith(_PACKAGES)
+        function = str(_config_of(node).get("function"))
+        known = function.startswith(_OPERATIONS) or function in _MORE_OPERATIONS
+        return known and module in _OPERATION_MODULES
+    if module is None or module in _MODULES:
+        return _is_public(name, module or "keras.layers")
+    # tf_keras has no such modules, and looks for a nested layer in all that it knows instead.
+    is_operation = not IS_TF_KERAS and str(module).startswith(_OPERATION_CLASSES)
+    return is_operation or (module, name) in _MODELS
+
+
+def _is_public(name: str, module: str) -> bool:
+    """Whether Keras has a class of that name in a module of its own: "keras.layers"."""
+    public = keras
+    for part in module.split(".")[1:]:
+        public = getattr(public, part, None)
+    return isinstance(getattr(public, name, None), type)
+
+
+def _config_of(node: dict[str, Any]) -> dict[str, Any]:
+    config = node.get("config")
+    return config if isinstance(config, dict) else {}

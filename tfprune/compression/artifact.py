@@ -52,7 +52,8 @@ def save_compressed(
         coder: "context" (range coder with contexts) or "huffman" (as in Deep Compression).
         share_bits: None, or share the weights first, as `share_weights` does with these bits.
         other_bits: of the other float32 variables (biases, batch norms): 32, exact; 16,
-            float16; 8, a step a variable, but float16 for one that is positive throughout.
+            float16; 8, a step a variable, but for one without negative values float16, or
+            float32 where that is not right in proportion (see `plain`).
 
     Returns:
         Bytes stage by stage.
@@ -98,7 +99,7 @@ def load_compressed(path: str | Path) -> Any:
 
     Raises:
         TfpruneError: it is missing, damaged, of the other Keras, or needs more than stock
-            Keras. Nothing in a file is run.
+            Keras. Nothing in a file is run, and no file that it names is opened.
     """
     path = Path(path)
     content, _ = read(path)

@@ -8,6 +8,7 @@ the format and never changes. It saves some hundred bytes.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tfprune.compression.plain import is_form
 #: The form of a variable that goes through a coder.
 CODED = "coded"
 _LONGEST = 1 << 23
+_MOST_WEIGHTS = 1 << 40
 _DICTIONARY = Path(__file__).with_name("manifest_dictionary.txt")
 
 
@@ -69,5 +71,7 @@ def _is_variable(version: int, shape: Any, dtype: Any, form: Any) -> bool:
     sizes = isinstance(shape, list) and all(
         isinstance(size, int) and 0 <= size < 1 << 32 for size in shape
     )
+    # An axis of 0 excuses no other: NumPy takes no such shape either.
+    possible = sizes and len(shape) <= 16 and math.prod(max(1, s) for s in shape) < _MOST_WEIGHTS
     coded = form == CODED and dtype == "float32"
-    return sizes and len(shape) <= 16 and (coded or is_form(dtype, form, version))
+    return possible and (coded or is_form(dtype, form, version))

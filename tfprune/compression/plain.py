@@ -7,8 +7,10 @@ The forms of float32 values in a file:
     int8       little-endian float32 step s = max |v| / 127, then for each value the int8
                q = round(v / s): it comes back as q s, zero as exactly +0.0
 
-With 8 bits an array whose values are all above zero is kept as float16: scales and variances
-have to be right in proportion, however small. So is one that is not finite.
+With 8 bits an array without a negative value is kept as float16: scales and variances have
+to be right in proportion, those of dead units exactly zero. So is one that is not finite.
+Either is float32 where a value lies outside the range in which float16 is right in
+proportion, to 2^-11: 2^-14 to 65504.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ DTYPES = (
     *("uint8", "uint16", "uint32", "uint64"),
 )
 _LEVELS = 127
+# Of what float16 holds to the full 11 bits.
+_SMALLEST, _LARGEST = np.finfo(np.float16).smallest_normal, np.finfo(np.float16).max
 
 
 def check_other_bits(bits: int) -> None:
@@ -45,9 +49,12 @@ def form_of(array: np.ndarray, bits: int) -> str:
     """The form in which an array is stored: its own type unless that is float32."""
     if array.dtype != np.float32 or bits == 32:
         return str(array.dtype)
-    if bits == 16 or not np.isfinite(array).all() or (array > 0).all():
+    if bits == 16:
         return "float16"
-    return "int8"
+    if np.isfinite(array).all() and not (array >= 0).all():
+        return "int8"
+    sizes = np.abs(array[np.isfinite(array) & (array != 0)])
+    return "float16" if ((sizes >= _SMALLEST) & (sizes <= _LARGEST)).all() else "float32"
 
 
 def is_form(dtype: str, form: str, version: int) -> bool:

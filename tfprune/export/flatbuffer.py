@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tfprune.errors import TfpruneError
+from tfprune.errors import DAMAGED, TfpruneError
 from tfprune.export.sparse_encoding import densify
 
 _OPERATOR_NAMES = {
@@ -94,7 +94,7 @@ def read_kernels(path: str | Path) -> list[Kernel]:
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
         return [kernel for graph in model.subgraphs for kernel in _Graph(model, graph).kernels()]
-    except (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError) as error:
+    except (*DAMAGED, struct.error) as error:
         raise TfpruneError(f"{path} is a corrupt TFLite file: {error}") from error
 
 
@@ -124,13 +124,17 @@ class _Graph:
 
     def constant(self, index: int) -> int | None:
         """The constant tensor behind tensor `index`, seen through what unpacks it."""
-        if index < 0:
-            return None
-        data = self.buffers[self.tensors[index].buffer].data
-        if data is not None and len(data):
-            return index
-        name, operator = self.producers.get(index, ("", None))
-        return self.constant(int(operator.inputs[0])) if name in _UNPACKING else None
+        passed: set[int] = set()
+        while index >= 0:
+            data = self.buffers[self.tensors[index].buffer].data
+            if data is not None and len(data):
+                return index
+            name, operator = self.producers.get(index, ("", None))
+            if name not in _UNPACKING:
+                return None
+            _pass(passed, index)
+            index = int(operator.inputs[0])
+        return None
 
     def values(self, index: int) -> np.ndarray | None:
         """A constant with its zero point taken off; None where its type is no number."""
@@ -185,7 +189,9 @@ class _Graph:
             if values is not None:
                 vectors.append(Vector("ADD", values.reshape(-1)))
         result = int(operator.outputs[0])
+        passed: set[int] = set()
         while True:
+            _pass(passed, result)
             takers = [entry for entry in self.operators if result in map(int, entry[1].inputs)]
             if len(takers) != 1:
                 return tuple(vectors)
@@ -200,3 +206,10 @@ class _Graph:
             elif name not in _PASSED_THROUGH:
                 return tuple(vectors)
             result = int(taker.outputs[0])
+
+
+def _pass(passed: set[int], index: int) -> None:
+    """Notes that tensor `index` was passed; a ValueError if it was before, as in no real graph."""
+    if index in passed:
+        raise ValueError(f"its operators lead in a circle from tensor {index}")
+    passed.add(index)

@@ -3,8 +3,9 @@
 Where whole units were removed, a step of training multiplies zeros: masked filters, and all
 that reads them. The small twin has none of them, so that its step costs what the small
 network costs. It computes the same outputs and gradients of what is left, but for the
-rounding of sums; its weights go back to the places they came from. What live units read of
-dead ones, on which nothing depends, stands still meanwhile: no decay, no regularizer's part.
+rounding of sums, and for the draws of dropout: those of a smaller tensor are others, of the same
+distribution. Its weights go back to the places they came from. What live units read of dead
+ones, on which nothing depends, stands still meanwhile: no decay, no regularizer's part.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import numpy as np
 from tfprune.export.cut import sliced
 from tfprune.export.shrink import shrink_masks, shrink_with_report
 from tfprune.export.stored import named_variables
-from tfprune.export.unit_weights import array_of
+from tfprune.export.unit_weights import array_of, layer_types
 from tfprune.pruning.graph import is_graph, leaf_layers
 from tfprune.pruning.pruner import get_masks
+
+#: What makes something else than zero of a dead unit while it trains, and only then.
+_NOISE = layer_types("GaussianNoise", "AlphaDropout")
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,14 @@ def small_twin(model: Any) -> SmallTwin | None:
 
     Returns:
         None where training the small model would not be the same: for a model without masks,
-        one whose graph nobody knows, one from which single weights were removed, and one whose
-        dead units give constants that are not zero.
+        one whose graph nobody knows, one from which single weights were removed, one whose
+        dead units give constants that are not zero, and one with layers that add noise or drop
+        to other values than zero (GaussianNoise, AlphaDropout).
     """
     masks = get_masks(model) if is_graph(model) else {}
     if not _removes_units_only(masks):
+        return None
+    if any(isinstance(layer, _NOISE) for _, layer in leaf_layers(model)):
         return None
     shrunk = shrink_with_report(model)
     left = shrink_masks(masks, shrunk.indices)

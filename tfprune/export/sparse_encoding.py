@@ -26,30 +26,28 @@ def densify(values: np.ndarray, shape: Sequence[int], sparsity: Any) -> np.ndarr
         Array of `shape`, 0 where nothing is stored.
 
     Raises:
-        ValueError, IndexError: the encoding contradicts itself.
+        ValueError, or another one of `errors.DAMAGED`: the encoding contradicts itself.
     """
     order = [int(axis) for axis in sparsity.traversalOrder]
     blocked = [] if sparsity.blockMap is None else [int(axis) for axis in sparsity.blockMap]
     rank = len(shape)
     if sorted(order) != list(range(rank + len(blocked))):
         raise ValueError(f"a traversal order {order} of {rank} axes and {len(blocked)} blocks")
+    if len(sparsity.dimMetadata) != len(order):
+        raise ValueError(f"{len(sparsity.dimMetadata)} levels of {len(order)} axes and blocks")
+    _check_levels(sparsity.dimMetadata, values.size)
     coordinates: list[np.ndarray] = []
     nodes = 1
     for level in sparsity.dimMetadata:
         if level.arrayIndices is None:  # dense
             size = int(level.denseSize)
-            parents = np.repeat(np.arange(nodes), size)
-            own = np.tile(np.arange(size), nodes)
+            parents, own = np.divmod(np.arange(nodes * size), size)
         else:
-            segments = np.asarray(level.arraySegments.values, np.int64)
             own = np.asarray(level.arrayIndices.values, np.int64)
-            if len(segments) != nodes + 1 or segments[-1] != len(own):
-                raise ValueError("segments of a sparse level that do not fit it")
+            segments = np.asarray(level.arraySegments.values, np.int64)
             parents = np.repeat(np.arange(nodes), np.diff(segments))
         coordinates = [above[parents] for above in coordinates] + [own]
         nodes = len(own)
-    if len(coordinates) != len(order) or nodes != values.size:
-        raise ValueError(f"{values.size} values where the sparse encoding has {nodes}")
     by_axis = dict(zip(order, coordinates, strict=True))
     for block, axis in enumerate(blocked):
         size = int(sparsity.dimMetadata[order.index(rank + block)].denseSize)
@@ -57,3 +55,24 @@ def densify(values: np.ndarray, shape: Sequence[int], sparsity: Any) -> np.ndarr
     dense = np.zeros(shape, values.dtype)
     dense[tuple(by_axis[axis] for axis in range(rank))] = values
     return dense
+
+
+def _check_levels(levels: Sequence[Any], stored: int) -> None:
+    """Refuses levels whose numbers of nodes do not fit each other and the `stored` values.
+
+    After it no level has more nodes than the file has segments or values, whatever size a
+    dense one claims: only then is anything allocated for them.
+    """
+    nodes = 1
+    for level in levels:
+        if level.arrayIndices is None:  # dense
+            if level.denseSize < 1:
+                raise ValueError(f"a dense level of size {level.denseSize}")
+            nodes *= int(level.denseSize)
+        else:
+            segments, found = level.arraySegments.values, len(level.arrayIndices.values)
+            if len(segments) != nodes + 1 or segments[0] != 0 or segments[-1] != found:
+                raise ValueError("segments of a sparse level that do not fit it")
+            nodes = found
+    if nodes != stored:
+        raise ValueError(f"{stored} values where the sparse encoding has {nodes}")

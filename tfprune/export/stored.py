@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfprune.errors import TfpruneError
+from tfprune.errors import DAMAGED, TfpruneError
 
 if TYPE_CHECKING:
     from tfprune.backend import keras
@@ -127,7 +127,7 @@ def _read(path: Path, reader: Any) -> list[StoredWeight]:
         return reader(path)
     except FileNotFoundError as error:
         raise TfpruneError(f"{path} does not exist") from error
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         cause = (str(error) or type(error).__name__).splitlines()[0]
         raise TfpruneError(f"{path} can not be read, it is corrupt or incomplete: {cause}") from (
             error
@@ -221,11 +221,19 @@ def _variable_names(arrays: list[np.ndarray]) -> list[str]:
 
 
 def _checkpoint(path: Path) -> list[StoredWeight]:
-    from tensorflow.core.protobuf import trackable_object_graph_pb2
+    from google.protobuf.message import DecodeError
 
     from tfprune.backend import tf
 
-    reader = tf.train.load_checkpoint(str(path))
+    try:
+        return _checkpoint_weights(tf.train.load_checkpoint(str(path)))
+    except (tf.errors.OpError, DecodeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _checkpoint_weights(reader: Any) -> list[StoredWeight]:
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     graph.ParseFromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
     stored = []

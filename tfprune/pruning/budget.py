@@ -51,6 +51,16 @@ def layer_bytes(size: int, kept: int) -> int:
     return min(4 * size, math.ceil((32 * kept + positions) / 8))
 
 
+def check_reachable(smallest: int, budget: Budget) -> None:
+    """Refuses a budget that the smallest model that the group can reach does not meet."""
+    if smallest > budget.limit:
+        raise UsageError(
+            f"{budget.what} cannot be met: the smallest model that this group can reach has "
+            f"{smallest}, of which {budget.beside} lie outside the group. "
+            f"Received: {budget.limit}"
+        )
+
+
 def least_removed(cost: Callable[[int], int], least: int, most: int, budget: Budget) -> int:
     """The smallest number removed whose model meets the budget, by bisection on counts.
 
@@ -67,13 +77,7 @@ def least_removed(cost: Callable[[int], int], least: int, most: int, budget: Bud
     Raises:
         UsageError: even the smallest model is too large.
     """
-    smallest = cost(most)
-    if smallest > budget.limit:
-        raise UsageError(
-            f"{budget.what} cannot be met: the smallest model that this group can reach has "
-            f"{smallest}, of which {budget.beside} lie outside the group. "
-            f"Received: {budget.limit}"
-        )
+    check_reachable(cost(most), budget)
     if cost(least) <= budget.limit:
         return least
     low, high = least, most  # cost(low) > limit >= cost(high)

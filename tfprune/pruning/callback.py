@@ -6,8 +6,9 @@ from typing import Any
 
 from tfprune.backend import keras, tf
 from tfprune.errors import UsageError
+from tfprune.pruning.choice import unit_counts
 from tfprune.pruning.masks import removed_count
-from tfprune.pruning.prunable import select
+from tfprune.pruning.prunable import Prunable, select
 from tfprune.pruning.pruner import prune
 from tfprune.pruning.schedule import Schedule, update_at
 
@@ -57,7 +58,7 @@ class PruningCallback(keras.callbacks.Callback):
         """Finds the step that the optimizer stands at, and what is due there."""
         self._before_epoch = int(tf.convert_to_tensor(self.model.optimizer.iterations))
         self._checked = self._before_epoch - 1
-        self._counts()  # a model that is not wrapped is refused here, not at the first update
+        self._group()  # a model that is not wrapped is refused here, not at the first update
         self._update(self._before_epoch)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -71,7 +72,7 @@ class PruningCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes the group's sparsity into the logs, for all callbacks after this one."""
         if logs is not None:
-            removed, size = self._counts()
+            removed, size = self._counts("weight")
             logs["group_sparsity"] = removed / size
 
     def _update(self, done: int) -> None:
@@ -80,17 +81,19 @@ class PruningCallback(keras.callbacks.Callback):
         self._checked = done
         wanted = [sparsity for sparsity in due if sparsity is not None]
         if wanted:
-            removed, size = self._counts()
+            removed, size = self._counts(self.options.get("granularity", "weight"))
             if removed_count(size, wanted[-1]) > removed:
                 prune(self.model, wanted[-1], in_place=True, **self.options)
 
-    def _counts(self) -> tuple[int, int]:
-        """Removed weights and all weights of the group."""
+    def _counts(self, granularity: Any) -> tuple[int, int]:
+        """Removed units and all units of the group."""
+        counts = unit_counts(self._group(), granularity).values()
+        return sum(lost for lost, _ in counts), sum(size for _, size in counts)
+
+    def _group(self) -> list[Prunable]:
+        """The group, whose variables have masks."""
         layers, exclude = self.options.get("layers"), self.options.get("exclude", ())
         group = select(self.model, layers, exclude)
         if any(prunable.mask is None for prunable in group):
             prune(self.model, 0.0, in_place=True, **self.options)  # says what is missing
-        masks = [tf.convert_to_tensor(prunable.mask) for prunable in group]
-        kept = sum(int(tf.math.count_nonzero(mask)) for mask in masks)
-        size = sum(int(tf.size(mask)) for mask in masks)
-        return size - kept, size
+        return group

@@ -12,8 +12,9 @@ from absl import logging
 from tfprune.backend import tf
 from tfprune.errors import UsageError
 from tfprune.pruning.allocation import Allocation, Target, allocate
-from tfprune.pruning.budget import Budget, layer_bytes, least_removed
+from tfprune.pruning.budget import Budget, check_reachable, layer_bytes, least_removed
 from tfprune.pruning.criteria import known_criterion, score
+from tfprune.pruning.flow import check_flow
 from tfprune.pruning.gradients import gradients_of
 from tfprune.pruning.granularity import (
     Granularity,
@@ -26,6 +27,9 @@ from tfprune.pruning.macs import macs, positions
 from tfprune.pruning.masks import keep_largest, refuse_nan
 from tfprune.pruning.prunable import Prunable, describe
 from tfprune.pruning.units import unit_axes
+
+#: Allocations that take the counts of layers from their shapes, whatever the scores.
+_BY_SHAPE = ("uniform", "erk", "explicit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +85,49 @@ def choose_masks(model: Any, group: list[Prunable], request: Request) -> dict[st
         decided = _decide(layers, request.allocation, target.part(number / rounds))
         if number == rounds:
             _check(decided, layers, lost)
+            _warn(decided)
         for layer in layers:
             removed = max(decided.removed[layer.name], layer.lost)
             layer.cut(removed, decided.thresholds[layer.name])
     return {layer.key: layer.whole_mask() for layer in layers}
+
+
+def check_request(model: Any, group: list[Prunable], request: Request) -> None:
+    """Refuses what `choose_masks` would refuse whatever the weights are worth.
+
+    It neither sorts nor bisects, nor computes a gradient: equal scores stand in for all.
+
+    Raises:
+        UsageError: a request that no weights of these shapes, and masks, can meet.
+    """
+    granularity = parse_granularity(request.granularity)
+    _rounds(request, granularity)
+    if known_criterion(request.criterion).gradient == "flow":
+        check_flow(model)
+    layers = [_Layer(p, granularity) for p in group]
+    budget = _budget(model, group, request)
+    if budget is not None:
+        check_reachable(budget.cost({layer.name: layer.least for layer in layers}), budget)
+    elif granularity.kind != "n:m" and request.target.quality is None:
+        for layer in layers:
+            layer.score_alike()
+        allocation = request.allocation if request.allocation in _BY_SHAPE else "global"
+        decided = _decide(layers, allocation, request.target)
+        _check(decided, layers, {layer.name: layer.lost for layer in layers})
+
+
+def unit_counts(
+    group: list[Prunable], granularity: str | tuple[int, int]
+) -> dict[str, tuple[int, int]]:
+    """Layer -> (units without a weight, all units), as a target counts them.
+
+    Units are filters or blocks under these granularities, single weights under any other.
+
+    Raises:
+        UsageError: a granularity that is not known, or that a layer of the group does not have.
+    """
+    layers = [_Layer(p, parse_granularity(granularity)) for p in group]
+    return {layer.name: (layer.lost, layer.size) for layer in layers}
 
 
 class _Layer:
@@ -95,16 +138,26 @@ class _Layer:
         # No copy, as `.numpy()` would make one: it is only read.
         self.weights = np.asarray(tf.convert_to_tensor(prunable.variable))
         self.mask: np.ndarray | None = None  # all weights are there
-        self._kind = prunable.kernel.kind
         self._granularity = granularity
         self._axes = unit_axes(prunable.layer, prunable.kernel)
         self._units: Units | None = None
+        kinds = ("depthwise", "embedding")
+        if granularity.kind == "n:m" and (prunable.kernel.kind in kinds or self.weights.ndim < 2):
+            raise UsageError(
+                "granularity N:M runs along the inputs of a kernel, which embeddings and depthwise "
+                f"convolutions do not have. Received: layer {self.name!r}"
+            )
         if granularity.kind in ("filter", "block"):
             self._units = Units(granularity, self.weights.shape, self._axes, self.name)
         if prunable.mask is not None:
             mask = tf.convert_to_tensor(prunable.mask).numpy()
             self.mask = None if mask.all() else mask
         self.scores = np.empty(0, np.float32)
+
+    @property
+    def size(self) -> int:
+        """How many units there are."""
+        return self.weights.size if self._units is None else self._units.size
 
     @property
     def lost(self) -> int:
@@ -116,13 +169,25 @@ class _Layer:
         return int(np.count_nonzero(self._units.weights_in(self.mask) == 0))
 
     @property
+    def least(self) -> int:
+        """No pruning leaves fewer weights than this: those of a last unit."""
+        return 1 if self._units is None else int(self._units.weights_in(self.mask).min())
+
+    @property
     def things(self) -> str:
         """What is counted, for messages."""
         return {"filter": "filters", "block": "blocks"}.get(self._granularity.kind, "weights")
 
     def score(self, criterion: str, rng: np.random.Generator, gradient: np.ndarray | None) -> None:
         """Scores what is left."""
-        scores = score(criterion, self.weights, rng, gradient)
+        self._take(score(criterion, self.weights, rng, gradient))
+
+    def score_alike(self) -> None:
+        """Gives all that is left the same score."""
+        self._take(np.zeros(self.weights.shape, np.float32))
+
+    def _take(self, scores: np.ndarray) -> None:
+        """Makes the scores of weights those of units; what is gone scores -inf."""
         if self._units is not None:
             self.scores = self._units.scores(scores, self.mask)
         else:
@@ -146,11 +211,6 @@ class _Layer:
 
     def n_of_m(self) -> np.ndarray:
         """The mask of granularity N:M."""
-        if self._kind in ("depthwise", "embedding") or self.weights.ndim < 2:
-            raise UsageError(
-                "granularity N:M runs along the inputs of a kernel, which embeddings and depthwise "
-                f"convolutions do not have. Received: layer {self.name!r}"
-            )
         refuse_nan(self.scores, f"layer {self.name!r}")
         n, m = self._granularity.sizes
         return keep_n_of_m(self.scores, n, m, input_axis(self.weights.shape, self._axes))
@@ -189,7 +249,7 @@ def _decide(layers: list[_Layer], allocation: str, target: Target) -> Allocation
 
 
 def _check(decided: Allocation, layers: list[_Layer], lost: dict[str, int]) -> None:
-    """Refuses to give weights back, and says what was protected."""
+    """Refuses to give weights back."""
     for layer in layers:
         if decided.removed[layer.name] < lost[layer.name]:
             raise UsageError(
@@ -197,6 +257,10 @@ def _check(decided: Allocation, layers: list[_Layer], lost: dict[str, int]) -> N
                 f"{layer.things} before, and removed stays removed. Received: a target that "
                 f"removes {decided.removed[layer.name]} of them"
             )
+
+
+def _warn(decided: Allocation) -> None:
+    """Says what was protected."""
     if decided.protected:
         logging.warning(
             "the target would have removed the last weight of these layers; they keep one, and "

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfprune.backend import IS_TF_KERAS, keras, tf
 from tfprune.errors import TfpruneError, UsageError
-from tfprune.pruning.graph import is_graph, unwrapped
+from tfprune.pruning.graph import is_graph, leaf_layers, unwrapped
 from tfprune.pruning.kernels import kernels_of
 from tfprune.pruning.prunable import Prunable, prunables
 from tfprune.pruning.rebuild import copy_graph
@@ -23,6 +23,7 @@ _IDENTITY = tuple(
     getattr(keras.layers, name)
     for name in ("Activation", "ELU", "LeakyReLU", "PReLU", "ReLU", "Rescaling", "Softmax")
 )
+_NORM = keras.layers.BatchNormalization
 
 
 class _Identity(keras.layers.Layer):
@@ -49,24 +50,12 @@ class FlowGradients:
     """
 
     def __init__(self, model: Any, group: list[Prunable]) -> None:
-        if not is_graph(model):
-            raise UsageError(
-                "synflow needs a functional or sequential model, of which it makes a linear copy. "
-                f"Received: {type(model).__name__} {model.name!r}"
-            )
+        check_flow(model)
         self._model = linear_copy(model)
         wanted = {p.name for p in group}
         self._variables = {p.name: p.variable for p in prunables(self._model) if p.name in wanted}
         self._magnitudes = {name: v.numpy() for name, v in self._variables.items()}
-        self._ones = []
-        for tensor in model.inputs:
-            kind = tf.as_dtype(tensor.dtype)
-            if not kind.is_floating or None in tensor.shape[1:]:
-                raise UsageError(
-                    "synflow feeds ones to the network, which needs inputs of real numbers and "
-                    f"known size. Received: {kind.name} of shape {tuple(tensor.shape)}"
-                )
-            self._ones.append(tf.ones([1, *tensor.shape[1:]], kind))
+        self._ones = [tf.ones([1, *tensor.shape[1:]], tensor.dtype) for tensor in model.inputs]
 
     def __call__(self, masks: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
         """Layer name -> gradient, float32, where the masks' weights are gone."""
@@ -92,6 +81,30 @@ class FlowGradients:
         }
 
 
+def check_flow(model: Any) -> None:
+    """Refuses a model, or a layer, that has no linear counterpart; see `FlowGradients`."""
+    if not is_graph(model):
+        raise UsageError(
+            "synflow needs a functional or sequential model, of which it makes a linear copy. "
+            f"Received: {type(model).__name__} {model.name!r}"
+        )
+    for _, layer in leaf_layers(model):
+        inner = unwrapped(layer)
+        known = [k for k in kernels_of(inner) if k.kind not in ("custom", "embedding")]
+        if inner.weights and not known and not isinstance(inner, (*_IDENTITY, _NORM)):
+            raise UsageError(
+                "synflow is defined for networks of dense and convolution layers and batch norms. "
+                f"Received: layer {layer.name!r} of type {type(inner).__name__}"
+            )
+    for tensor in model.inputs:
+        kind = tf.as_dtype(tensor.dtype)
+        if not kind.is_floating or None in tensor.shape[1:]:
+            raise UsageError(
+                "synflow feeds ones to the network, which needs inputs of real numbers and "
+                f"known size. Received: {kind.name} of shape {tuple(tensor.shape)}"
+            )
+
+
 def linear_copy(model: Any) -> Any:
     """The model in float64 with |w| for each kernel, and without biases and activations."""
     clone, pairs = copy_graph(model, _linear)
@@ -108,12 +121,6 @@ def _linear(layer: Any) -> Any:
     inner = unwrapped(layer)
     if isinstance(inner, _IDENTITY):
         return _Identity(name=inner.name, dtype="float64")
-    known = [k for k in kernels_of(inner) if k.kind not in ("custom", "embedding")]
-    if inner.weights and not known and not isinstance(inner, keras.layers.BatchNormalization):
-        raise UsageError(
-            "synflow is defined for networks of dense and convolution layers and batch norms. "
-            f"Received: layer {layer.name!r} of type {type(inner).__name__}"
-        )
     config = inner.get_config()
     changes = {"activation": "linear", "dtype": "float64"}
     return type(inner).from_config({**config, **{k: v for k, v in changes.items() if k in config}})

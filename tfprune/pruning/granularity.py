@@ -101,6 +101,12 @@ class Units:
                 )
             self._steps = (1,) * (len(shape) - 2) + granularity.sizes
 
+    @property
+    def size(self) -> int:
+        """How many units there are."""
+        steps = zip(self.shape, self._steps, strict=True)
+        return math.prod(math.ceil(size / step) for size, step in steps)
+
     def sums(self, weights: np.ndarray) -> np.ndarray:
         """The sum over each unit, float64; one axis for each of the kernel's."""
         for axis, (step, size) in enumerate(zip(self._steps, self.shape, strict=True)):

@@ -135,7 +135,7 @@ def select(
         model: a built model.
         layers: None or "all"; "conv", "fc", "rnn", "depthwise", "embedding"; the name of a
             layer or of a model inside, with wildcards ("block1/*") or without; or several.
-        exclude: the same, to be left out again.
+        exclude: the same, to be left out again: of every kind, and output layers too.
 
     Raises:
         UsageError: a name that no prunable layer has, or a group without layers.
@@ -144,10 +144,11 @@ def select(
     outputs = {id(layer) for layer in output_layers(model)}
     last = {part.leaf for part in model_parts(model) if id(unwrapped(part.outer)) in outputs}
     hidden = [p for p in found if p.leaf not in last]
+    usual = [p for p in hidden if p.kernel.kind not in _OPT_IN]
     names = _as_names(layers if layers is not None else "all", "layers")
-    wanted = {p.key for name in names for p in _matching(name, found, hidden, "layers")}
+    wanted = {p.key for name in names for p in _matching(name, found, hidden, usual, "layers")}
     for name in _as_names(exclude, "exclude"):
-        wanted -= {p.key for p in _matching(name, found, found, "exclude")}
+        wanted -= {p.key for p in _matching(name, found, found, found, "exclude")}
     if not wanted:
         raise UsageError(
             f"no layer is left to prune. Received: layers={layers!r}, exclude={exclude!r}. "
@@ -164,20 +165,23 @@ def _as_names(names: str | Iterable[str], argument: str) -> list[str]:
 
 
 def _matching(
-    name: str, found: list[Prunable], candidates: list[Prunable], argument: str
+    name: str,
+    found: list[Prunable],
+    of_kind: list[Prunable],
+    of_pattern: list[Prunable],
+    argument: str,
 ) -> list[Prunable]:
+    """What a name stands for: exactly, of all that is `found`; else as a kind, or a pattern."""
     if name in GROUPS:
-        default = [p for p in candidates if p.kernel.kind not in _OPT_IN]
-        return default if name == "all" else [p for p in candidates if p.kernel.kind == name]
+        return of_pattern if name == "all" else [p for p in of_kind if p.kernel.kind == name]
     exact = [p for p in found if name in (p.name, p.path, p.leaf)]
     if exact:
         return exact
     # The name of a model, or of a layer inside a layer, stands for what is in it.
     matched = [
         p
-        for p in candidates
-        if p.kernel.kind not in _OPT_IN
-        and any(fnmatch.fnmatchcase(p.name, pattern) for pattern in (name, f"{name}/*"))
+        for p in of_pattern
+        if any(fnmatch.fnmatchcase(p.name, pattern) for pattern in (name, f"{name}/*"))
     ]
     if matched:
         return matched

@@ -10,7 +10,7 @@ import numpy as np
 from tfprune.backend import tf
 from tfprune.errors import UsageError
 from tfprune.pruning.allocation import Target
-from tfprune.pruning.choice import Request, choose_masks
+from tfprune.pruning.choice import Request, check_request, choose_masks
 from tfprune.pruning.constraint import apply_mask, attach_mask, detach_mask, mask_of
 from tfprune.pruning.graph import has_wrappers, is_graph, leaf_layers, unwrapped
 from tfprune.pruning.kernels import maskable
@@ -104,15 +104,16 @@ def prune(
         check_built(model)
     else:
         check_model(model, "prune it with in_place=True, which changes it")
-    if layer_sparsity is not None:
-        layers = list(layer_sparsity) if layers is None else layers
-        allocation = "explicit" if allocation == "global" and sparsity is None else allocation
-    group = select(model, layers, exclude)
-    request = Request(
-        Target(sparsity=sparsity, layer_sparsity=layer_sparsity, quality=quality),
+    group, request = _requested(
+        model,
+        sparsity,
+        layers=layers,
+        exclude=exclude,
+        allocation=allocation,
+        layer_sparsity=layer_sparsity,
+        quality=quality,
         target_bytes=target_bytes,
         target_macs=target_macs,
-        allocation=allocation,
         granularity=granularity,
         criterion=criterion,
         criterion_rounds=criterion_rounds,
@@ -134,6 +135,44 @@ def prune(
         )
     set_masks(model, masks)
     return model
+
+
+def check_prune(model: Any, sparsity: float | None = None, **options: Any) -> None:
+    """Refuses what `prune`, not in place, would refuse whatever the weights are worth.
+
+    Takes a small part of its time and changes nothing. That a model of other weights and the
+    same shapes can be pruned so is then known, but for weights that are NaN and, in blocks that
+    do not tile a kernel, for a budget close to the smallest model.
+
+    Args:
+        model: as `prune` takes it.
+        sparsity: the same.
+        **options: those of `prune` but for `in_place`.
+
+    Raises:
+        UsageError: an argument, or a model, that cannot be used.
+    """
+    check_model(model)
+    check_request(model, *_requested(model, sparsity, **options))
+
+
+def _requested(
+    model: Any,
+    sparsity: float | None = None,
+    *,
+    layers: str | Iterable[str] | None = None,
+    exclude: str | Iterable[str] = (),
+    allocation: str = "global",
+    layer_sparsity: Mapping[str, float] | None = None,
+    quality: float | None = None,
+    **others: Any,
+) -> tuple[list[Prunable], Request]:
+    """The group, and what is asked for it, by the arguments of `prune`."""
+    if layer_sparsity is not None:
+        layers = list(layer_sparsity) if layers is None else layers
+        allocation = "explicit" if allocation == "global" and sparsity is None else allocation
+    target = Target(sparsity=sparsity, layer_sparsity=layer_sparsity, quality=quality)
+    return select(model, layers, exclude), Request(target, allocation=allocation, **others)
 
 
 def strip(model: Any, *, in_place: bool = False) -> Any:

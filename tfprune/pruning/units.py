@@ -73,9 +73,18 @@ def normed(model: Any) -> list[tuple[Any, Any, np.ndarray]]:
     found = []
     for norm, producer in followers(model):
         alive = _live_units_of(unwrapped(producer))
-        if alive is not None and alive.shape == tuple(unwrapped(norm).gamma.shape):
+        if alive is not None and _scales_units(unwrapped(norm), unwrapped(producer), alive):
             found.append((norm, producer, alive))
     return found
+
+
+def _scales_units(norm: Any, producer: Any, alive: np.ndarray) -> bool:
+    """Whether a batch norm has one scale a unit: as many as there are, along the same axis."""
+    rank = norm.input_spec.ndim
+    axes = [norm.axis] if isinstance(norm.axis, int) else norm.axis  # a list in tf_keras
+    first = getattr(producer, "data_format", None) == "channels_first"
+    same_axis = [axis % rank for axis in axes] == [1 if first else rank - 1]
+    return same_axis and alive.shape == tuple(norm.gamma.shape)
 
 
 def _live_units_of(layer: Any) -> np.ndarray | None:

@@ -6,13 +6,14 @@ Of the dense rows that went to their end, a table and a line of the picture each
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfprune.reporting.canvas import COLORS, WIDTH, new_figure, png
 from tfprune.reporting.rows import ResultRow, Spread, sections
 from tfprune.reporting.summary import COMPLETE
-from tfprune.reporting.tables import markdown_table, percents
+from tfprune.reporting.tables import NONE, markdown_table, percents
 
 #: Lines of a table; of longer trainings as many epochs, evenly spaced, the last among them.
 _LINES = 20
@@ -71,7 +72,7 @@ def _learned(rows: Iterable[ResultRow]) -> list[ResultRow]:
         for row in rows
         if (row.group, row.status) == ("dense", COMPLETE)
         and all(run["dense_history"] for run in row.runs)
-        and len(_by_epoch(row, _judge(row))) == len(row.runs[0]["dense_history"])
+        and all(_by_epoch(row, _judge(row)))
     ]
 
 
@@ -81,16 +82,21 @@ def _judge(row: ResultRow) -> str:
     return next((key for key in _JUDGES if first.get(key) is not None), "test_accuracy")
 
 
-def _by_epoch(row: ResultRow, key: str) -> list[Spread]:
-    """The spread of a quantity over the seeds, after each epoch."""
-    epochs = zip(*(run["dense_history"] for run in row.runs), strict=True)
-    spreads = (Spread.of(record.get(key) for record in epoch) for epoch in epochs)
-    return [spread for spread in spreads if spread]
+def _by_epoch(row: ResultRow, key: str) -> list[Spread | None]:
+    """The spread of a quantity over the seeds, after each epoch; None where no seed says it."""
+    epochs = itertools.zip_longest(*(run["dense_history"] for run in row.runs), fillvalue={})
+    return [Spread.of(record.get(key) for record in epoch) for epoch in epochs]
 
 
 def _hours(row: ResultRow) -> list[float]:
-    """The mean time since the start of training, at the end of each epoch."""
-    seconds = [spread.mean for spread in _by_epoch(row, "seconds")]
+    """The mean time since the start of training, at the end of each epoch.
+
+    NaN from the first epoch on of which a seed does not say how long it took.
+    """
+    seconds = [
+        spread.mean if spread and spread.count == len(row.runs) else math.nan
+        for spread in _by_epoch(row, "seconds")
+    ]
     return [total / 3600 for total in itertools.accumulate(seconds)]
 
 
@@ -101,10 +107,12 @@ def _table(row: ResultRow) -> str:
     epochs = len(hours)
     shown = {round(part * epochs / min(_LINES, epochs)) for part in range(1, _LINES + 1)}
     lines = []
-    for number, (rate, train, judged) in enumerate(zip(*columns, strict=True), 1):
+    for number, (rate, train, judged, hour) in enumerate(zip(*columns, hours, strict=True), 1):
         if number in shown:
-            accuracies = percents(train, seeds), percents(judged, seeds)
-            lines.append([str(number), f"{rate.mean:.2g}", *accuracies, f"{hours[number - 1]:.3f}"])
+            cells = [NONE if rate is None else f"{rate.mean:.2g}"]
+            cells += [percents(train, seeds), percents(judged, seeds)]
+            cells += [NONE if math.isnan(hour) else f"{hour:.3f}"]
+            lines.append([str(number), *cells])
     return markdown_table(["epoch", "rate", "training", _JUDGES[judge], "hours"], lines, 0)
 
 
@@ -112,8 +120,12 @@ def _draw(panel: Any, places: Sequence[float], row: ResultRow, color: str) -> No
     train, judged = _by_epoch(row, "train_accuracy"), _by_epoch(row, _judge(row))
     marker = "o" if len(judged) <= _LINES else ""
     look: dict[str, Any] = {"color": color, "marker": marker, "markersize": 3, "linewidth": 1.5}
-    panel.plot(places, [100 * spread.mean for spread in judged], label=row.name, **look)
-    low, high = ([100 * getattr(spread, end) for spread in judged] for end in ("low", "high"))
+    means, low, high = (_percents(judged, end) for end in ("mean", "low", "high"))
+    panel.plot(places, means, label=row.name, **look)
     panel.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
-    means = [100 * spread.mean for spread in train]
-    panel.plot(places, means, color=color, linestyle="--", linewidth=1.0)
+    panel.plot(places, _percents(train, "mean"), color=color, linestyle="--", linewidth=1.0)
+
+
+def _percents(spreads: Sequence[Spread | None], what: str) -> list[float]:
+    """One figure of each spread in percent; NaN, which is not drawn, where there is none."""
+    return [math.nan if spread is None else 100 * getattr(spread, what) for spread in spreads]

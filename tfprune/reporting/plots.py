@@ -256,22 +256,22 @@ def _draw_layers(axes: Axes, members: Sequence[ResultRow], rows: Sequence[Result
     axes.grid(visible=False, axis="x")
 
 
-def _curve(row: ResultRow, history: str) -> list[Spread]:
-    """The spread of the test accuracy after each epoch that every seed has."""
+def _curve(row: ResultRow, history: str) -> dict[int, Spread]:
+    """Epoch -> the spread of the test accuracy after it, for each that every seed has."""
     curves = [
         [epoch["test_accuracy"] for epoch in run[history]] for run in row.runs if run[history]
     ]
-    spreads = [Spread.of(epoch) for epoch in zip(*curves, strict=False)]
-    return [spread for spread in spreads if spread]
+    spreads = map(Spread.of, zip(*curves, strict=False))
+    return {epoch: spread for epoch, spread in enumerate(spreads, 1) if spread}
 
 
-def _draw_curve(axes: Axes, curve: list[Spread], color: str, line: str, label: str) -> None:
-    epochs = range(1, len(curve) + 1)
-    means = [100 * spread.mean for spread in curve]
+def _draw_curve(axes: Axes, curve: dict[int, Spread], color: str, line: str, label: str) -> None:
+    epochs, spreads = list(curve), list(curve.values())
+    means = [100 * spread.mean for spread in spreads]
     look: dict[str, Any] = {"color": color, "linestyle": line, "label": label or None}
     look |= {"linewidth": 1.5 if label else 1.0, "marker": "o" if len(curve) == 1 else ""}
     axes.plot(epochs, means, **look)
-    if label and any(spread.low < spread.high for spread in curve):
-        low = [100 * spread.low for spread in curve]
-        high = [100 * spread.high for spread in curve]
+    if label and any(spread.low < spread.high for spread in spreads):
+        low = [100 * spread.low for spread in spreads]
+        high = [100 * spread.high for spread in spreads]
         axes.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0)

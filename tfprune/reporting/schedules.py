@@ -5,8 +5,8 @@ Of the sections (network and data set) in which more than one schedule went to i
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 from typing import Any
 
 from tfprune.reporting.canvas import COLORS, GREY, MARKERS, WIDTH, new_figure, png
@@ -45,8 +45,8 @@ def schedules_markdown(rows: Iterable[ResultRow]) -> str | None:
             found = [row for row in members if schedule_of(row.runs[0]) == schedule]
             lines.append(_line(schedule, found, targets, _error))
             lines.append(_line("– its control", found, targets, _control_error))
-        dense = Spread.of(1 - v for row in members for run in row.runs if (v := _dense(run)))
-        parts += [f"### {title}", f"Dense: {_cell(dense)}", markdown_table(header, lines, 2)]
+        dense = f"Dense: {_cell(_dense_error(members))}"
+        parts += [f"### {title}", dense, markdown_table(header, lines, 2)]
     return "\n\n".join([*parts, _LEGEND]) + "\n" if parts else None
 
 
@@ -68,9 +68,8 @@ def schedules_plot(rows: Iterable[ResultRow]) -> bytes | None:
                 # Side by side, so that the bars of several schedules can be told apart.
                 aside = 1 + 0.03 * (index - (len(names) - 1) / 2)
                 _draw(panel, found, name, index, aside)
-            dense = Spread.of(_dense(run) for row in members for run in row.runs)
-            if dense:
-                level = 100 * (1 - dense.mean)
+            if dense := _dense_error(members):
+                level = 100 * dense.mean
                 panel.axhline(level, color=GREY, linestyle=":", linewidth=1.2, label="dense")
             targets = sorted({row.target for row in members})
             panel.set_xscale("log")
@@ -110,16 +109,19 @@ def _line(label: str, rows: Sequence[ResultRow], targets: Sequence[float], error
     cells = []
     for target in targets:
         here = [row for row in rows if row.target == target]
-        cells.append("; ".join(_cell(row.spread(error), len(row.runs)) for row in here) or NONE)
+        cells.append("; ".join(_cell(row.spread(error)) for row in here) or NONE)
     return [label, ", ".join(texts), *cells]
 
 
-def _cell(spread: Spread | None, seeds: int = 3) -> str:
+def _cell(spread: Spread | None) -> str:
+    """A mean in percent and its range; of fewer than three seeds it says how many."""
     if spread is None:
         return NONE
     text, low, high = (percent(value) for value in (spread.mean, spread.low, spread.high))
     text += f" ({low}..{high})" if low != high else ""
-    return text if spread.count >= 3 and seeds >= 3 else f"{text} [{spread.count} seeds]"
+    if spread.count >= 3:
+        return text
+    return f"{text} [{spread.count} seeds]" if spread.count > 1 else f"{text} [1 seed]"
 
 
 def _error(run: Summary) -> float | None:
@@ -132,7 +134,15 @@ def _control_error(run: Summary) -> float | None:
     return None if control is None else 1 - control
 
 
-_dense = itemgetter("dense_accuracy")
+def _dense_error(rows: Iterable[ResultRow]) -> Spread | None:
+    """Of the baselines, each counted once, however many runs share it; `count` is of seeds.
+
+    A seed has several where runs of different processors stand beside each other.
+    """
+    pairs = {(run["seed"], run["dense_accuracy"]) for row in rows for run in row.runs}
+    known = sorted((seed, accuracy) for seed, accuracy in pairs if accuracy is not None)
+    spread = Spread.of(1 - accuracy for _, accuracy in known)
+    return spread and dataclasses.replace(spread, count=len({seed for seed, _ in known}))
 
 
 def _draw(panel: Any, rows: Sequence[ResultRow], name: str, index: int, aside: float) -> None:

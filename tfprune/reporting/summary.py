@@ -9,8 +9,8 @@ published as it is.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,29 +18,12 @@ import numpy as np
 
 from tfprune.atomic import write_text
 from tfprune.errors import TfpruneError
+from tfprune.reporting.kinds import HISTORY_KEYS, KINDS, LAYER_KEYS, ROUND_KEYS, is_number
 
 SCHEMA = 1
 
 #: The status of a run that went to its end; every other text is a run that did not.
 COMPLETE = "complete"
-
-#: Keys of each row of a history. All but `epoch` may be null.
-HISTORY_KEYS = ("epoch", "loss", "train_accuracy", "test_accuracy", "learning_rate", "seconds")
-
-#: Keys of each row of `rounds`. The accuracies may be null.
-ROUND_KEYS = (
-    "round",
-    "target_sparsity",
-    "group_sparsity",
-    "epochs",
-    "first_test_accuracy",
-    "first_epoch_accuracy",
-    "final_accuracy",
-    "validation_accuracy",
-)
-
-#: Keys of each row of `layers`. `threshold` is null where the layer has none.
-LAYER_KEYS = ("name", "kind", "shape", "size", "kept", "sparsity", "threshold", "pruned")
 
 
 class Key(NamedTuple):
@@ -79,18 +62,18 @@ _CONTRACT = (
     Key("optimizer", "text", "name of the optimizer"),
     Key("seed", "count", "seed of weights, shuffling, augmentation and dropout"),
     Key("history", "history", "retraining by epoch (dense: training): " + ", ".join(HISTORY_KEYS)),
-    Key("rounds", "rows", "one row a round of iterative pruning: " + ", ".join(ROUND_KEYS)),
+    Key("rounds", "rounds", "one row a round of iterative pruning: " + ", ".join(ROUND_KEYS)),
     Key("layers", "layers", "one row a prunable layer: " + ", ".join(LAYER_KEYS)),
     Key("macs_dense", "count", "multiply-accumulates of one image, all weights"),
     Key("macs_pruned", "count", "multiply-accumulates of one image, kept weights"),
     Key(
         "ledger",
-        "mapping",
+        "ledger",
         "bytes: dense_bytes (float32, all variables), parts, layers, files; see `ledger`",
     ),
     Key(
         "exports",
-        "mappings",
+        "exports",
         "by kind of file: bytes, zipped_bytes, accuracy, max_abs_difference (of the outputs, "
         "from the Keras model's), latency_ms (one image, one thread), zeros (weights that are "
         "zero); of tfprune also stages (bytes by stage of compression); dense_tflite is the "
@@ -111,11 +94,11 @@ _ADDITIONAL = (
     Key(
         "protected_layers",
         "texts",
-        "layers left with a single weight, which the last-weight rule keeps",
+        "layers left with a single weight (filter, block), which the last-weight rule keeps",
     ),
     Key(
         "shrunk",
-        "mapping",
+        "shrunk",
         "what shrinking took out, pairs of before and after: parameters, macs, units by layer",
     ),
     Key("qat_history", "history", "quantization-aware training by epoch"),
@@ -133,71 +116,6 @@ KEYS: dict[str, Key] = {key.name: key for key in _CONTRACT + _ADDITIONAL}
 
 #: What places a run in a table; never null.
 IDENTITY = ("schema", "status", "name", "network", "group", "target_sparsity", "seed")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_fraction(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
-
-
-def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
-
-
-def _is_history(value: Any) -> bool:
-    return _is_rows(value) and all(
-        _is_count(row.get("epoch"))
-        and all(key in row and (row[key] is None or _is_number(row[key])) for key in HISTORY_KEYS)
-        for row in value
-    )
-
-
-def _is_layers(value: Any) -> bool:
-    return _is_rows(value) and all(
-        all(key in row for key in LAYER_KEYS)
-        and isinstance(row["name"], str)
-        and isinstance(row["shape"], list)
-        and _is_count(row["size"])
-        and _is_count(row["kept"])
-        and _is_fraction(row["sparsity"])
-        and isinstance(row["pruned"], bool)
-        for row in value
-    )
-
-
-class _Kind(NamedTuple):
-    wanted: str
-    test: Callable[[Any], bool]
-
-
-_KINDS = {
-    "text": _Kind("a text", lambda value: isinstance(value, str)),
-    "count": _Kind("a whole number from 0", _is_count),
-    "number": _Kind("a number", _is_number),
-    "fraction": _Kind("a number in [0, 1]", _is_fraction),
-    "flag": _Kind("true or false", lambda value: isinstance(value, bool)),
-    "texts": _Kind(
-        "a list of texts",
-        lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
-    ),
-    "rows": _Kind("a list of objects", _is_rows),
-    "history": _Kind(f"a list of objects with numbers {', '.join(HISTORY_KEYS)}", _is_history),
-    "layers": _Kind(f"a list of objects with {', '.join(LAYER_KEYS)}", _is_layers),
-    "mapping": _Kind("an object", lambda value: isinstance(value, dict)),
-    "mappings": _Kind(
-        "an object of objects",
-        lambda value: (
-            isinstance(value, dict) and all(isinstance(item, dict) for item in value.values())
-        ),
-    ),
-}
 
 
 def empty_summary() -> dict[str, Any]:
@@ -232,6 +150,13 @@ def read_summary(path: str | Path) -> dict[str, Any]:
             schema version, or holds a value of the wrong kind; the message names the file.
     """
     try:
+        return _read(path)
+    except RecursionError:  # in the parser, or in looking at what it found
+        raise TfpruneError(f"{path}: is nested too deeply for a summary") from None
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    try:
         summary = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
     except OSError as error:
         raise TfpruneError(f"{path}: cannot be read: {error.strerror}") from None
@@ -240,7 +165,7 @@ def read_summary(path: str | Path) -> dict[str, Any]:
     if not isinstance(summary, dict) or "schema" not in summary:
         raise TfpruneError(f"{path}: is no summary of a tfprune run: it has no key 'schema'")
     schema = summary["schema"]
-    if _is_number(schema) and schema > SCHEMA:
+    if is_number(schema) and schema > SCHEMA:
         raise TfpruneError(
             f"{path}: was written by a newer tfprune: this one reads schema {SCHEMA}; "
             f"received schema {schema}"
@@ -279,7 +204,7 @@ def _check_values(summary: Mapping[str, Any], path: str | Path) -> None:
         value = summary[name]
         if value is None and name not in IDENTITY:
             continue
-        kind = _KINDS[key.kind]
+        kind = KINDS[key.kind]
         if not kind.test(value):
             received = repr(value)
             shown = received if len(received) <= 120 else received[:117] + "..."
@@ -296,7 +221,8 @@ def _check_finite(value: Any, path: str | Path, place: str) -> None:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _check_finite(item, path, f"{place}[{index}]")
-    elif isinstance(value, float) and not math.isfinite(value):
+    # NaN does not compare, and a whole number beyond all floats cannot be computed with.
+    elif isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
         raise TfpruneError(f"{path}: {place} must be a finite number or null; received {value}")
     elif not (value is None or isinstance(value, (str, int, float))):
         raise TfpruneError(

@@ -93,7 +93,8 @@ class Augmentation:
     """Random shifts, horizontal flips and cutout of a batch of images.
 
     Attributes:
-        shift: largest shift in pixels, both axes; what enters is the image reflected.
+        shift: largest shift in pixels, both axes, less than either side of the images; what
+            enters is the image reflected.
         flip: whether to mirror every other image, at random.
         cutout: side of a square at a random place that is set to `fill`; 0 for none.
         fill: the value of a cut-out pixel, a channel each.

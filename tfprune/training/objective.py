@@ -6,6 +6,7 @@ from typing import Any
 
 from tfprune.backend import keras, tf
 from tfprune.errors import TfpruneError
+from tfprune.pruning.macs import positions
 
 
 def gives_probabilities(model: Any) -> bool:
@@ -22,7 +23,8 @@ def check_fit(model: Any, image_shape: tuple[int, ...], classes: int) -> None:
     """Refuses a model that cannot classify the data set.
 
     Raises:
-        TfpruneError: several inputs or outputs, or shapes that do not fit.
+        TfpruneError: several inputs or outputs, or shapes that do not fit, or images of open
+            size, here or in a nested model.
     """
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise TfpruneError(
@@ -38,6 +40,12 @@ def check_fit(model: Any, image_shape: tuple[int, ...], classes: int) -> None:
             f"the model takes images of shape {taken}, the data set has {given}; "
             "--image_size resizes square images"
         )
+    if None in taken:  # sides of --resize, and multiply-accumulates, are those of one size
+        raise TfpruneError(
+            f"the model takes images of shape {taken}, and their size has to be known: build it "
+            f"anew on keras.Input({given}), then new.set_weights(model.get_weights()) and new.save"
+        )
+    positions(model)  # counted in the end: there the sizes inside nested models have to be known
     if tuple(model.outputs[0].shape)[1:] != (classes,):
         raise TfpruneError(
             f"the model's output has shape {tuple(model.outputs[0].shape)[1:]}, "

@@ -18,9 +18,8 @@ from tensorboard.plugins.histogram.metadata import create_summary_metadata
 
 from tfprune.atomic import atomic_path
 from tfprune.backend import tf
-from tfprune.export.stored import named_weights
 from tfprune.figures import sparsity_of
-from tfprune.pruning.prunable import LayerInfo, describe
+from tfprune.pruning.prunable import LayerInfo, describe, prunables
 
 _BUCKETS = 30  # of a histogram, as in TensorBoard's own
 
@@ -70,13 +69,14 @@ class TensorBoard:
         pruned = [layer for layer in layers if layer.pruned]
         tf.summary.scalar("sparsity/group", sparsity_of(pruned))
         tf.summary.scalar("sparsity/model", sparsity_of(layers))
-        weights = named_weights(self._model)
-        for layer in pruned:
+        for layer, prunable in zip(layers, prunables(self._model), strict=True):
+            if not layer.pruned:
+                continue
             tf.summary.scalar(f"layer_sparsity/{layer.name}", layer.sparsity)
             tf.summary.scalar(f"layer_density/{layer.name}", 1 - layer.sparsity)
             if layer.threshold is not None:
                 tf.summary.scalar(f"layer_threshold/{layer.name}", layer.threshold)
-            kernel = weights[f"{layer.name}/kernel"]
+            kernel = tf.convert_to_tensor(prunable.variable).numpy()
             _histogram(f"kept_weights/{layer.name}", kernel[kernel != 0])
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 ROOMS = [
     {"", "atomic", "backend", "errors", "quiet"},
     {"cluster", "command", "flag_field", "flagfile", "keras_line", "logs", "machine"},
-    {"memory", "share_bits"},
+    {"coding", "memory", "share_bits"},
     {"data", "models", "pruning", "reporting"},
     {"combinations", "config", "flag_table", "run_dir"},
     {"flags"},

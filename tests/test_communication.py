@@ -32,6 +32,14 @@ def test_figures_that_cannot_be_are_refused():
         assert error.value.code == 2
 
 
+def test_the_table_goes_to_a_file_in_a_new_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(communication, "NETWORKS", communication.NETWORKS[:1])
+    path = tmp_path / "new" / "table.md"
+    assert communication.main([f"--out={path}"]) == 0
+    assert "| LeNet-5, MNIST | 44,426 |" in path.read_text() and capsys.readouterr().out == ""
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_the_table_in_results_has_the_parameters_of_lenet5():
     # 5x5x1x6 + 6 + 5x5x6x16 + 16 + 256x120 + 120 + 120x84 + 84 + 84x10 + 10
     table = (PATH.parents[1] / "results/performance/communication.md").read_text()

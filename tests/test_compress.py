@@ -62,10 +62,49 @@ def test_options(run, capsys):
     assert (run / "pruned.tfprune").is_file()
 
 
+def test_a_file_that_loads_as_something_else_is_an_error(run, capsys, monkeypatch):
+    def altered(path):
+        model = load_compressed(path)
+        kernel, bias = model.get_layer("fc1").get_weights()
+        model.get_layer("fc1").set_weights([np.where(kernel == 0, 0.25, kernel), bias])
+        return model
+
+    monkeypatch.setattr("tfprune.compression.artifact.load_compressed", altered)
+    assert compress.main([str(run)]) == 1
+    captured = capsys.readouterr()
+    assert "3 of 4 variables are equal" in captured.out
+    assert "fc1/kernel: values changed by at most 0.25" in captured.out
+    assert "does not hold the weights of" in captured.err and captured.err.count("\n") == 1
+
+
+def test_compress_in_a_run_folder(run, monkeypatch, capsys):
+    monkeypatch.chdir(run)
+    assert compress.main(["."]) == 0
+    assert (run / "model.tfprune").is_file()
+    capsys.readouterr()
+    assert decompress.main(["."]) == 1
+    assert capsys.readouterr().err == "tfprune: error: cannot read '.': Is a directory\n"
+
+
+@pytest.mark.parametrize("weights", [[], [np.zeros((4, 3))]])
+def test_a_model_whose_weights_take_no_bytes(run, capsys, weights):
+    inputs = keras.Input((4,))
+    layer = keras.layers.Dense(3, use_bias=False) if weights else keras.layers.ReLU()
+    model = keras.Model(inputs, layer(inputs))
+    model.set_weights(weights)
+    model.save(run / "pruned.keras")
+    assert compress.main([str(run)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert ["pruned,", "sparse", "0", "-"] in map(str.split, out)
+    assert f"{len(weights)} of {len(weights)} variables are equal" in out[-1]
+
+
 def test_bits():
     assert parse_bits("6", "--bits") == 6
     assert parse_bits("conv=8, fc=5", "--bits") == {"conv": 8, "fc": 5}
-    for text in ("", "conv", "conv=x", "conv=8,5"):
+    assert parse_bits("a=b=4", "--bits") == {"a=b": 4}
+    # A name that is empty, or twice there, is a slip, not what to share all layers by.
+    for text in ("", "conv", "conv=x", "conv=8,5", "=5", "conv=8,=5", "conv=8,conv=5", "5.0"):
         with pytest.raises(UsageError, match="--bits must be a number such as 6"):
             parse_bits(text, "--bits")
     for text in ("0", "fc=13"):
@@ -82,6 +121,7 @@ def test_bits():
         (compress, ["{run}", "--bits=99"], 2, "from 1 to 12. Received: '99'"),
         (compress, ["{run}", "--other_bits=4"], 2, "one of 32, 16, 8. Received: 4"),
         (compress, ["{run}", "--bits=2", "--rate=-1"], 2, "a number from 0. Received: -1.0"),
+        (compress, ["{run}", "--rate=0.01"], 2, "--rate needs --bits. Received: 0.01"),
         (compress, ["{run}/nothing"], 1, "there is no model"),
         (compress, ["{run}/text.keras"], 1, "is no .keras file"),
         (decompress, [], 2, "required: FILE.tfprune"),

@@ -31,7 +31,7 @@ def test_an_included_file_is_relative_to_the_one_that_includes_it(tmp_path, monk
 @pytest.mark.parametrize("line", ["--group=fc # the dense ones", "--name=a\t# my run"])
 def test_a_comment_behind_a_flag_is_refused_and_never_part_of_its_value(tmp_path, line):
     path = write(tmp_path / "a.cfg", "--epochs=3", line)
-    with pytest.raises(UsageError, match="a.cfg': a comment needs a line of its own") as caught:
+    with pytest.raises(UsageError, match=r"a\.cfg': a comment needs a line of its own") as caught:
         expand_flagfiles([f"--flagfile={path}"])
     assert str(caught.value).endswith(f"received {line!r}")
 

@@ -11,6 +11,7 @@ import pytest
 
 from tfprune.flags import parse
 from tfprune.reporting.summary import read_summary
+from tfprune.sensitivity import _FORCED
 
 ROOT = Path(__file__).parents[1]
 QUICK = (
@@ -150,7 +151,7 @@ def test_a_group_that_is_not_there_leaves_no_run_folder(scanned, tmp_path, more)
 @pytest.mark.parametrize(
     "flags",
     [
-        "--schedule=gradual --retrain_epochs=9 --gradual_epochs=3 --gradual_interval=7",
+        "--schedule=gradual --gradual_epochs=3 --gradual_interval=7",
         "--schedule=iterative --rounds=3 --round_epochs=2",
         "--granularity=filter --target_macs=1000",
         "--granularity=2:4",
@@ -159,12 +160,16 @@ def test_a_group_that_is_not_there_leaves_no_run_folder(scanned, tmp_path, more)
         "--allocation=stddev --stddev_quality=1",
     ],
 )
-def test_whatever_would_be_pruned_can_be_scanned(scanned, flags):
-    """... and is found: the scan of the layers does not depend on it."""
+def test_whatever_a_flagfile_would_prune_single_weights_are_scanned(flags):
     parse([*QUICK, *flags.split()])  # the main command takes them
-    result = run(COMMAND, scanned[0], *QUICK, *flags.split(), "--retrain_lr_boundaries=")
+    assert parse([*QUICK, *flags.split(), *_FORCED]) == parse([*QUICK, "--allocation=sensitivity"])
+
+
+def test_the_scan_of_layers_is_found_for_what_will_be_pruned_otherwise(scanned):
+    flags = ("--schedule=gradual", "--gradual_epochs=3", "--granularity=filter", "--sparsity=0.8")
+    result = run(COMMAND, scanned[0], *QUICK, *flags, "--name=otherwise")
     assert result.returncode == 0, result.stderr
-    assert "judged on" not in result.stdout and "proposed for a sparsity of 0.9" in result.stdout
+    assert "judged on" not in result.stdout and "proposed for a sparsity of 0.8" in result.stdout
 
 
 def test_help_exits_0_without_tensorflow(tmp_path):

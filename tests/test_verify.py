@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +70,6 @@ def test_help_waits_for_no_tensorflow() -> None:
         "try:\n    verify.main(['--help'])\nexcept SystemExit:\n    pass\n"
         "assert 'tensorflow' not in sys.modules"
     )
-    start = time.process_time()
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
-    assert "--masks" in child.stdout and time.process_time() - start < 5
+    assert "--masks" in child.stdout

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tfprune.coding import OTHER_BITS
 from tfprune.errors import UsageError
 from tfprune.flag_field import text_of
 from tfprune.models import NETWORK_NAMES, NETWORKS
 from tfprune.pruning.criteria import CRITERIA
 from tfprune.pruning.curves import check_ladder
 from tfprune.pruning.granularity import parse_granularity
-from tfprune.share_bits import OTHER_BITS
 
 if TYPE_CHECKING:
     from tfprune.config import Config

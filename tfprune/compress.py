@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfprune.command import ArgumentParser, exit_status_of
-from tfprune.errors import TfpruneError
+from tfprune.errors import TfpruneError, UsageError
 from tfprune.keras_line import choose_keras, keras_line_of
 from tfprune.quiet import quiet
 from tfprune.share_bits import parse_bits
@@ -73,10 +73,13 @@ def _main(arguments: Sequence[str] | None) -> int:
 
     coder_named(options.coder)
     check_other_bits(options.other_bits)
+    if options.rate and bits is None:
+        raise UsageError(f"--rate needs --bits. Received: {options.rate}")
     source = Path(options.model)
-    out = source.with_suffix(".tfprune")
     if source.is_dir():
         source, out = source / _PRUNED, source / _ARTIFACT
+    else:
+        out = source.with_suffix(".tfprune")
     if not source.is_file():
         raise TfpruneError(f"there is no model {str(source)!r}")
     out = Path(options.out) if options.out else out

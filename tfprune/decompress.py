@@ -41,16 +41,16 @@ def _main(arguments: Sequence[str] | None) -> int:
         raise UsageError(f"--to must be one of {', '.join(_KINDS)}. Received: {options.to!r}")
     suffix = f".{options.to}"
     source = Path(options.file)
-    out = Path(options.out) if options.out else source.with_suffix(suffix)
-    if out.suffix != suffix:
+    if options.out and Path(options.out).suffix != suffix:
         raise UsageError(
-            f"--out must end in {suffix} for --to={options.to}. Received: {str(out)!r}"
+            f"--out must end in {suffix} for --to={options.to}. Received: {options.out!r}"
         )
     # Only now: --help and wrong usage are not to wait for the libraries below.
     from tfprune.compression.container import keras_line_of
 
     # The model is built by the Keras that wrote it.
     choose_keras(keras_line_of(source))
+    out = Path(options.out) if options.out else source.with_suffix(suffix)
     with quiet():
         from tfprune.atomic import atomic_path
         from tfprune.compression.artifact import load_compressed

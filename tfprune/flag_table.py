@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from tfprune.coding import CODER_NAMES
 from tfprune.flag_field import flag
 from tfprune.models import NETWORK_NAMES
 from tfprune.pruning.allocation import ALLOCATIONS
 from tfprune.pruning.criteria import CRITERIA
 from tfprune.pruning.curves import LADDER
-from tfprune.share_bits import CODER_NAMES, INITIALISATIONS
+from tfprune.share_bits import INITIALISATIONS
 
 OPTIMIZERS = ("adam", "sgd")
 NORMALIZATIONS = ("unit", "standardize", "none")

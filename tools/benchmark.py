@@ -1,6 +1,6 @@
 """Measures tfprune beside its peers, and writes the tables of `results/performance/`.
 
-    python tools/benchmark.py                  # everything: about half an hour on 2 quiet cores
+    python tools/benchmark.py                  # everything: about an hour on 2 quiet cores
     python tools/benchmark.py --only=start,reporting
     python tools/benchmark.py --resume         # what has not been measured yet
     python tools/benchmark.py --table          # only the table and plot, from what is there

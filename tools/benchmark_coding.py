@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
+from benchmarking.peak import Peak
 
 from tfprune.atomic import write_text
 from tfprune.compression.codebook import share
@@ -37,32 +36,6 @@ _DENSITY = 0.1
 _BITS = 5
 #: What is promised: seconds at 33 million weights, and memory in sizes of the decoded network.
 _BARS = {"encode_seconds": 30, "decode_seconds": 10, "encode_memory": 4, "decode_memory": 4}
-
-
-class Peak:
-    """The largest resident memory of this process within the block, beyond that before it."""
-
-    def __enter__(self) -> Peak:
-        self._before = self._largest = _resident()
-        self._running = True
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._running = False
-        self._thread.join()
-        self.bytes = max(self._largest, _resident()) - self._before
-
-    def _watch(self) -> None:
-        while self._running:
-            self._largest = max(self._largest, _resident())
-            time.sleep(0.002)
-
-
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 def layers(weights: int) -> dict[str, np.ndarray]:
@@ -111,7 +84,7 @@ def encode(folder: Path) -> dict[str, float]:
         "file_bytes": (folder / _FILE).stat().st_size,
         "encode_seconds": seconds,
         "encode_cpu_seconds": cpu,
-        "encode_memory": peak.bytes / decoded,
+        "encode_memory": peak.extra_bytes / decoded,
     }
 
 
@@ -128,7 +101,7 @@ def decode(folder: Path) -> dict[str, float]:
     return {
         "decode_seconds": seconds,
         "decode_cpu_seconds": cpu,
-        "decode_memory": peak.bytes / decoded,
+        "decode_memory": peak.extra_bytes / decoded,
     }
 
 

@@ -20,6 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfprune.atomic import write_text
+from tfprune.command import exit_status_of
+
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -110,11 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--workers and --batch_size must be at least 1")
     text = table(sizes(), options)
     if options.out:
-        options.out.write_text(text, encoding="utf-8")
+        write_text(options.out, text)
     else:
         print(text, end="")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status_of(main))

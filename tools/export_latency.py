@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tfprune.atomic import write_text
 from tfprune.command import exit_status_of
 from tfprune.errors import UsageError
 from tfprune.keras_line import choose_keras
@@ -47,8 +48,7 @@ def main() -> int:
     table = measured(options)
     print(table)
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"export_{options.model}.md").write_text(table + "\n", encoding="utf-8")
+        write_text(options.out / f"export_{options.model}.md", f"{table}\n")
     return 0
 
 

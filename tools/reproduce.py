@@ -50,8 +50,9 @@ def main() -> int:
     if not configs:
         raise UsageError(f"no config is called {options.only!r} in {pattern}")
     seeds = options.seeds.split(",")
+    given = Path(options.out).resolve() if options.out else None  # as the configs are
     os.chdir(ROOT)  # runs/ and results/ are here, wherever this was started
-    out = options.out or f"results/{parse([f'--flagfile={configs[0]}']).model}"
+    out = given or Path("results", parse([f"--flagfile={configs[0]}"]).model)
     command = [*map(str, configs), f"--out={out}", "--collect", f"--seeds={options.seeds}"]
     command += [f"--jobs={options.jobs}", *(["--report-only"] if options.report_only else [])]
     status = sweep.main([*command, "--", *arguments[end + 1 : -1]])

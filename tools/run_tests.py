@@ -24,9 +24,13 @@ BOTH = (
     "tests/models",
     "tests/pruning",
     "tests/training",
+    "tests/test_figures.py",
+    "tests/test_prune_flags.py",
     "tests/test_readme.py",
+    "tests/test_scan.py",
     "tests/test_schedules.py",
     "tests/test_setting.py",
+    "tests/test_verify.py",
 )
 #: What mostly starts commands, which choose their Keras themselves, and waits for them.
 COMMANDS = (

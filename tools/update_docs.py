@@ -12,10 +12,12 @@ exits 1 if it would.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
+
+from tfprune.atomic import write_text
+from tfprune.command import exit_status_of
 
 _BEGIN = re.compile(r"<!-- generated: (\S+) -->")
 _END = "<!-- end -->"
@@ -88,12 +90,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check:
             print(f"{document} is not up to date: run python tools/update_docs.py", file=sys.stderr)
             continue
-        temporary = document.with_name(f".{document.name}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, document)
+        write_text(document, text)
         print(f"updated {document}")
     return 1 if stale and options.check else 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(exit_status_of(main))

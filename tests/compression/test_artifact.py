@@ -1,5 +1,6 @@
 """A model in a file and back: every weight, every kind of layer, and nothing that runs code."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,14 @@ import pytest
 from golden_content import golden
 
 from tfprune.backend import IS_TF_KERAS, keras
+from tfprune.compression import context
 from tfprune.compression.architecture import architecture_of, build_architecture
 from tfprune.compression.artifact import load_compressed, save_compressed
-from tfprune.compression.container import read
+from tfprune.compression.coders import CODERS
+from tfprune.compression.container import pack, read
 from tfprune.compression.plain import rounded
 from tfprune.compression.sharing import share_weights
+from tfprune.compression.tensor import SparseTensor
 from tfprune.errors import TfpruneError, UsageError
 from tfprune.export.stored import named_weights
 from tfprune.pruning.pruner import prune, strip
@@ -93,11 +97,23 @@ def test_the_report_counts_the_stages_by_hand(tmp_path):
     kernel[1:] = np.where(np.arange(150).reshape(3, 50) % 2, 0.5, 0.25)
     model.set_weights([kernel, np.zeros(50)])
     report = save_compressed(model, tmp_path / "m.tfprune", coder="huffman")
-    # 3 + 150 weights, a zero of gap 32 between 14 and 50, and 2 centroids of 1 bit.
-    assert report.shared_bytes == 4 * 50 + (154 * 6 + 7 + 64) // 8
+    # 3 + 150 weights and a zero of gap 32 between 14 and 50, as floats; or, dense, 200 indices
+    # of 2 bits, since zero needs one beside the 2 centroids.
+    assert report.sparse_bytes == 4 * 50 + -(-154 * (5 + 32) // 8)
+    assert report.shared_bytes == 4 * 50 + (200 * 2 + 64) // 8
     assert report.file_bytes == report.huffman_bytes == (tmp_path / "m.tfprune").stat().st_size
     table = str(report)
     assert f"{report.dense_bytes:,}" in table and "+ weight sharing" in table and "fc1" in table
+
+
+def test_a_kernel_that_is_not_pruned_is_counted_dense(tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(50, use_bias=False, name="fc1")(inputs))
+    kernel = np.where(np.arange(200).reshape(4, 50) % 2, 0.5, 0.25).astype(np.float32)
+    model.set_weights([kernel])
+    report = save_compressed(model, tmp_path / "m.tfprune")
+    assert report.sparse_bytes == 4 * 200
+    assert report.shared_bytes == 200 * 1 // 8 + 2 * 4  # 200 indices of 1 bit, 2 centroids
 
 
 def test_shared_weights_are_stored_as_a_codebook(pruned, tmp_path):
@@ -275,6 +291,42 @@ def test_a_file_of_the_other_keras_names_cause_and_cure():
         found = named_weights(load_compressed(path))
         for name, array in golden().arrays.items():
             assert found[name].tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("line", [2, 3])
+def test_a_file_that_says_the_other_keras_is_not_built_by_this_one(tmp_path, line):
+    # Its architecture would do for either.
+    content = dataclasses.replace(golden(), keras_line=line, keras_version="9.8.7")
+    codes = {
+        name: CODERS["context"].encode(SparseTensor.from_array(content.arrays[name]))
+        for name in content.coded
+    }
+    path = tmp_path / "m.tfprune"
+    path.write_bytes(pack(content, CODERS["context"], codes))
+    if line == (2 if IS_TF_KERAS else 3):
+        found = named_weights(load_compressed(path))
+        assert all(
+            found[name].tobytes() == array.tobytes() for name, array in golden().arrays.items()
+        )
+        return
+    wrote, cure = {
+        2: ("tf_keras", "set TF_USE_LEGACY_KERAS=1"),
+        3: ("Keras 3", "unset TF_USE_LEGACY_KERAS"),
+    }[line]
+    message = rf"m\.tfprune' holds a model of {wrote} \(9\.8\.7\): {cure} before TensorFlow"
+    with pytest.raises(TfpruneError, match=message):
+        load_compressed(path)
+
+
+def test_a_coder_that_loses_a_weight_is_found_out_and_leaves_no_file(pruned, tmp_path, monkeypatch):
+    def forgetful(tensor):
+        return context.encode(dataclasses.replace(tensor, values=tensor.values[::-1].copy()))
+
+    broken = dataclasses.replace(CODERS["context"], encode=forgetful)
+    monkeypatch.setitem(CODERS, "context", broken)
+    with pytest.raises(RuntimeError, match="conv1/kernel did not come back as it was written"):
+        save_compressed(pruned, tmp_path / "m.tfprune")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_variables_that_do_not_fit_the_architecture_are_refused(tmp_path, monkeypatch):

@@ -5,10 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfprune.coding import CODER_NAMES
+from tfprune.compression import huffman
 from tfprune.compression.byte_reader import ByteReader, number_bytes
 from tfprune.compression.codebook import share
 from tfprune.compression.coders import CODERS, coder_named
 from tfprune.compression.paper import gap_bits
+from tfprune.compression.range_coder import RangeEncoder
 from tfprune.compression.tensor import SparseTensor
 from tfprune.errors import TfpruneError, UsageError
 
@@ -64,6 +67,17 @@ def test_round_trip_of_any_bits(coder, seed, count):
     array[rng.random(count) < 0.3] = 0
     array[array == 0] = 0  # no -0.0 among them
     assert_round_trip(coder, array.reshape(-1, 1))
+
+
+@BOTH
+def test_round_trip_of_any_bits_that_are_shared(coder):
+    # NaNs with a payload, of either sign, both infinities, and the numbers next to zero.
+    bits = [0x7FC00001, 0xFFC00002, 0x7F800000, 0xFF800000, 1, 0x80000001]
+    array = np.tile(np.array(bits, np.uint32), 100).view(np.float32).reshape(3, 5, 4, 10)
+    assert sorted(SparseTensor.from_array(array).codebook.view(np.uint32)) == sorted(bits)
+    assert_round_trip(coder, array)
+    array[:, 1:3] = 0
+    assert_round_trip(coder, array)
 
 
 @BOTH
@@ -160,6 +174,40 @@ def test_a_claim_of_more_weights_than_there_are_is_refused(coder):
     lead = bytes([5]) if coder.name == "huffman" else b""
     with pytest.raises(TfpruneError, match="claims 7 where at most 6 can be"):
         coder.decode(ByteReader(lead + number_bytes(7) + bytes(20), "code"), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("bits", "kept", "gaps", "values", "message"),
+    [
+        (0, 1, [1], [2], "gaps of 0 bits"),
+        (17, 1, [1], [2], "gaps of 17 bits"),
+        (5, 2, [1, 3], [2, 0], "1 weights where 2 are claimed"),
+        (5, 1, [1, 3], [2, 4], "2 weights where 1 are claimed"),
+        (5, 2, [1, 6], [2, 4], "its last weight is number 7 of 6"),
+    ],
+)
+def test_what_huffman_does_not_write_is_refused(bits, kept, gaps, values, message):
+    code = bytes([bits, len(gaps), kept, 0]) + huffman.encode(np.array(gaps) - 1, 1 << 5)
+    code += np.array(values, "<f4").tobytes()
+    with pytest.raises(TfpruneError, match=f"code is damaged: {message}"):
+        CODERS["huffman"].decode(ByteReader(code, "code"), (2, 3))
+
+
+def test_what_context_does_not_write_is_refused():
+    encoder = RangeEncoder()  # of six weights, all of them kept, the first codes are exponents
+    encoder.uniform(np.array([130, 120]), 1 << 8)
+    head = number_bytes(6) + number_bytes(0)
+    for code, message in (
+        (head + bytes([0]) + encoder.to_bytes(), "exponents from 130 to 120"),
+        (head + bytes([128]), "contexts 128 that do not exist"),
+        (number_bytes(5) + number_bytes(0) + bytes([64, 0]), "contexts 64 that do not exist"),
+    ):
+        with pytest.raises(TfpruneError, match=f"code is damaged: {message}"):
+            CODERS["context"].decode(ByteReader(code, "code"), (2, 3))
+
+
+def test_the_flag_knows_the_coders():
+    assert set(CODER_NAMES) == set(CODERS)
 
 
 def test_an_unknown_coder_is_refused():

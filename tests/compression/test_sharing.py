@@ -63,6 +63,7 @@ def test_zeros_stay_and_kept_stays_kept(pruned, initialisation):
     [
         (0, "from 1 to 12. Received: 0 for 'conv1'"),
         (True, "Received: True"),
+        (5.0, "Received: 5.0 for 'conv1'"),
         ({"fc": 13}, "Received: 13 for 'fc'"),
         ({"fc9": 5}, "no layer is called 'fc9'. Possible: conv, conv1, fc, fc1, logits"),
     ],

@@ -12,6 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 from checks import assert_same, refused
 from ramps import GREY, prepare, ramp
+from tensorflow_datasets.core.download import downloader
 
 from tfprune import data
 from tfprune.errors import TfpruneError, UsageError
@@ -149,6 +150,7 @@ class TestTfds:
         assert "data.invalid" in message
         assert "TFDS_DATA_DIR or --data_dir" in message
         assert "--dataset=digits" in message
+        assert downloader.MAX_RETRIES == 2  # TFDS tries ten times
         printed = capfd.readouterr()
         assert printed.out == ""
         assert len(printed.err.splitlines()) <= 1

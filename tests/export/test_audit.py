@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -243,20 +242,11 @@ def test_kernels_of_every_layout_are_read_back_in_keras_order(tmp_path: Path) ->
     assert report.verdict == "ok" and len(report.layers) >= 5, str(report)
 
 
-def test_the_report_is_readable_and_goes_to_json(stripped: keras.Model, masks: Masks) -> None:
+def test_the_report_is_readable(stripped: keras.Model, masks: Masks) -> None:
     report = audit(stripped, masks)
-    assert json.loads(json.dumps(report.to_dict()))["verdict"] == "ok"
-    assert report.to_dict()["layers"][0] == {
-        "name": "conv/kernel",
-        "size": 36,
-        "removed": report.layers[0].removed,
-        "came_back": 0,
-        "zeros": report.layers[0].zeros,
-        "found": True,
-    }
+    assert isinstance(report, AuditReport)
     assert str(report).splitlines()[0] == "tangled: ok"
     assert "conv/kernel" in str(report)
-    assert isinstance(report, AuditReport)
 
 
 def test_masks_may_be_a_path(stripped: keras.Model, masks: Masks, tmp_path: Path) -> None:

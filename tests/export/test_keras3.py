@@ -39,6 +39,16 @@ def test_the_cause_of_a_failing_child_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_holds_other_weights_is_refused(tmp_path: Path) -> None:
+    """Float32 variables can not hold what float64 weights say."""
+    weights = named_weights(build("lenet300_100", (4, 4, 1), 10))
+    weights["fc2/kernel"] = weights["fc2/kernel"].astype(np.float64) + 1 / 3
+    sample = np.zeros((1, 4, 4, 1), np.float32)
+    with pytest.raises(TfpruneError, match=r"the file written holds another fc2/kernel$"):
+        export_keras3("lenet300_100", (4, 4, 1), 10, {}, weights, tmp_path / "m.keras", sample)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_weights_have_to_fit_by_name_and_shape() -> None:
     model = build("lenet300_100", (4, 4, 1), 10)
     weights = named_weights(model)

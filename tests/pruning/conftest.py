@@ -2,13 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from tfprune.backend import keras
-
-# Time says nothing about these properties, and on a busy machine fails them.
-settings.register_profile("pruning", deadline=None)
-settings.load_profile("pruning")
 
 layers = keras.layers
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 import struct
 
@@ -15,7 +16,7 @@ from tfprune.reporting.sensitivity import (
     proposal_row,
     to_record,
 )
-from tfprune.reporting.sensitivity_plot import sensitivity_plot
+from tfprune.reporting.sensitivity_plot import _looks, sensitivity_plot
 
 FOUND = Sensitivity(
     0.9,
@@ -69,6 +70,9 @@ def test_the_picture_is_a_png_of_readme_width_the_same_each_time_with_and_withou
 
 
 def test_a_network_of_many_layers_has_a_look_for_each():
+    looks = [tuple(look.values()) for look in _looks()]
+    assert len(looks) == len(set(looks)) == 108
+    assert all(a[:2] != b[:2] for a, b in itertools.pairwise(looks))
     names = [f"layer{i}" for i in range(20)]
     curves = dict.fromkeys(names, ((0.5, 0.8),))
     assert sensitivity_plot("title", Sensitivity(0.9, dict.fromkeys(names, 9), curves))

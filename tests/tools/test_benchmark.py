@@ -5,12 +5,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from benchmarking.growth import steepest  # noqa: E402
+from benchmarking.peak import Peak  # noqa: E402
 from benchmarking.record import (  # noqa: E402
     Line,
     Record,
@@ -102,6 +104,15 @@ def test_contenders_take_turns_and_slow_ones_fewer(tmp_path):
     fast, slow = timings.values()
     assert (len(fast.wall), len(slow.wall)) == (3, 1)
     assert slow.wall[0] >= 0.2 > slow.cpu[0] > 0
+
+
+def test_a_peak_is_what_was_held_at_once_beyond_what_was_there_before():
+    before = np.ones(4_000_000)
+    with Peak() as peak:
+        for _ in range(3):
+            np.ones(8_000_000).sum()
+    assert 60e6 < peak.extra_bytes < 120e6
+    assert before.nbytes == 32e6
 
 
 def test_a_missing_peer_is_left_out(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from tfprune.compression.sharing import share_weights
 from tfprune.compression.stages import CompressionReport, report_of
 from tfprune.compression.tensor import SparseTensor
 from tfprune.errors import TfpruneError
-from tfprune.pruning.graph import leaf_layers, unwrapped
+from tfprune.pruning.graph import has_wrappers, leaf_layers
 from tfprune.pruning.loading import check_model
 from tfprune.pruning.prunable import prunables
 from tfprune.pruning.pruner import strip
@@ -67,7 +67,7 @@ def save_compressed(
     check_model(model)
     if share_bits is not None:
         model = share_weights(model, share_bits)
-    elif any(unwrapped(layer) is not layer for _, layer in leaf_layers(model)):
+    elif has_wrappers(model):
         model = strip(model)
     content = _content(model)
     tensors = {

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfprune.errors import UsageError
-from tfprune.share_bits import INITIALISATIONS, SHARE_BITS
+from tfprune.share_bits import INITIALISATIONS, checked_bits
 
 # A bound against cycling in the last digit; on real layers some tens to hundreds suffice.
 _MAX_ITERATIONS = 10_000
@@ -62,11 +62,7 @@ def share(
     Raises:
         UsageError: an argument out of range; a weight that is zero or not finite.
     """
-    if bits not in SHARE_BITS:
-        raise UsageError(
-            f"bits of a codebook must be a whole number from {SHARE_BITS[0]} to "
-            f"{SHARE_BITS[-1]}. Received: {bits!r}"
-        )
+    bits = checked_bits(bits, "bits of a codebook", repr(bits))
     if initialisation not in INITIALISATIONS:
         raise UsageError(
             f"initialisation must be one of {', '.join(INITIALISATIONS)}. "
@@ -98,36 +94,6 @@ def share(
     # The last weight of each cluster but the last one bounds it.
     upper = ordered[cuts[1:][filled] - 1][:-1]
     return centroids, merged[np.searchsorted(upper, weights)].astype(np.int32)
-
-
-def centroid_gradients(gradients: np.ndarray, indices: np.ndarray, count: int) -> np.ndarray:
-    """Gradient of each centroid: dL/dC_k = sum_ij dL/dW_ij [I_ij = k].
-
-    Deep Compression, equation 3 and figure 3: with it shared weights are fine-tuned.
-
-    Args:
-        gradients: (n,) of the loss with respect to the kept weights.
-        indices: (n,) centroid of each weight.
-        count: number of centroids.
-
-    Returns:
-        (count,) float32, summed in float64; 0 for a centroid without members.
-
-    Raises:
-        UsageError: shapes that differ, or an index that is no centroid's.
-    """
-    gradients, indices = np.asarray(gradients), np.asarray(indices)
-    if gradients.shape != indices.shape or gradients.ndim != 1:
-        raise UsageError(
-            "gradients and indices must be flat arrays of one length. "
-            f"Received: {gradients.shape} and {indices.shape}"
-        )
-    if indices.size and not 0 <= indices.min() <= indices.max() < count:
-        raise UsageError(
-            f"indices must be from 0 to {count - 1}. Received: {indices.min()} to {indices.max()}"
-        )
-    sums = np.bincount(indices, weights=gradients, minlength=count)
-    return sums.astype(np.float32)
 
 
 def _start(

@@ -19,9 +19,9 @@ import math
 
 import numpy as np
 
+from tfprune.coding import OTHER_BITS
 from tfprune.compression.byte_reader import ByteReader
 from tfprune.errors import UsageError
-from tfprune.share_bits import OTHER_BITS
 
 #: Types of variables that a file can hold.
 DTYPES = (

@@ -19,8 +19,6 @@ _MODELS = constriction.stream.model
 
 #: Bits of the probability of a flag.
 FLAG_BITS = 20
-#: Largest alphabet of `uniform`.
-UNIFORM_LIMIT = 1 << 16
 
 _FIRST_BLOCK = 16
 

@@ -12,7 +12,7 @@ from tfprune.compression.codebook import share
 from tfprune.errors import UsageError
 from tfprune.pruning.prunable import Prunable, prunables
 from tfprune.pruning.pruner import strip
-from tfprune.share_bits import SHARE_BITS
+from tfprune.share_bits import checked_bits
 
 #: Bits of a codebook index by kind of layer, as in Deep Compression.
 PAPER_BITS = {"conv": 8, "fc": 5}
@@ -99,15 +99,13 @@ def _bits_of(layers: list[Prunable], bits: int | Mapping[str, int]) -> dict[int,
         raise UsageError(
             f"share_bits: no layer is called {unknown[0]!r}. Possible: {', '.join(sorted(known))}"
         )
-    for name, value in bits.items():
-        if isinstance(value, bool) or value not in SHARE_BITS:
-            raise UsageError(
-                f"share_bits must be whole numbers from {SHARE_BITS[0]} to {SHARE_BITS[-1]}. "
-                f"Received: {value!r} for {name!r}"
-            )
+    checked = {
+        name: checked_bits(value, "share_bits", f"{value!r} for {name!r}")
+        for name, value in bits.items()
+    }
     found = {}
     for number, layer in enumerate(layers):
-        chosen = bits.get(layer.name, bits.get(layer.kernel.kind))
+        chosen = checked.get(layer.name, checked.get(layer.kernel.kind))
         if chosen is not None:
             found[number] = chosen
     return found

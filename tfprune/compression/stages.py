@@ -39,8 +39,8 @@ class CompressionReport:
         dense_bytes: 4 for each value.
         sparse_bytes: a kernel as relative indices (8 or 5 bits) and float32 values, or dense
             where that is less.
-        shared_bytes: the same with codebook indices in place of values, and the codebooks;
-            None where no layer shares weights.
+        shared_bytes: the same with codebook indices in place of values, and the codebooks; a
+            dense kernel with zeros takes one index more. None where no layer shares weights.
         huffman_bytes: a whole file with the coder `huffman`, architecture included.
         context_bytes: a whole file with the coder `context`.
         file_bytes: the file that was written.
@@ -79,7 +79,8 @@ class CompressionReport:
         lines = [f"{'stage':<25} {'bytes':>14} {'ratio':>8}"]
         for name, size in stages:
             if size is not None:
-                lines.append(f"{name:<25} {size:>14,} {self.dense_bytes / size:>7.1f}x")
+                ratio = f"{self.dense_bytes / size:.1f}x" if size else "-"  # zeros take nothing
+                lines.append(f"{name:<25} {size:>14,} {ratio:>8}")
         width = max([len("layer"), *(len(layer.name) for layer in self.layers)])
         lines.append("")
         lines.append(
@@ -118,8 +119,10 @@ def report_of(
         position_bits = len(gaps) * gap_bits(tensor.shape)
         as_floats = min(32 * tensor.size, position_bits + 32 * len(gaps))
         entries = 0 if tensor.codebook is None else len(tensor.codebook)
-        index_bits = math.ceil(math.log2(max(2, entries)))
-        as_indices = position_bits + (index_bits * len(gaps)) + 32 * entries
+        zero = int(tensor.kept < tensor.size)
+        dense_indices = _index_bits(entries + zero) * tensor.size
+        sparse_indices = position_bits + _index_bits(entries) * len(gaps)
+        as_indices = min(dense_indices, sparse_indices) + 32 * entries
         sparse += _whole_bytes(as_floats)
         shared += _whole_bytes(as_indices if entries else as_floats)
         layers.append(CodedLayer(name, tensor.size, tensor.kept, entries, len(codes[name])))
@@ -133,6 +136,10 @@ def report_of(
         file_bytes=files[coder],
         layers=tuple(layers),
     )
+
+
+def _index_bits(values: int) -> int:
+    return math.ceil(math.log2(max(2, values)))
 
 
 def _whole_bytes(bits: int) -> int:

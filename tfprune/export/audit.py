@@ -7,9 +7,9 @@ needs no model for them, and says "unverified" where it has nothing to compare w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -68,15 +68,6 @@ class AuditReport:
     def missing(self) -> tuple[str, ...]:
         """Masked variables the file does not have."""
         return tuple(layer.name for layer in self.layers if not layer.found)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON takes it: source, verdict, came_back, layers."""
-        return {
-            "source": self.source,
-            "verdict": self.verdict,
-            "came_back": self.came_back,
-            "layers": [asdict(layer) for layer in self.layers],
-        }
 
     def __str__(self) -> str:
         """A table, a line for each variable, and the verdict."""

@@ -106,20 +106,20 @@ def _keras_files(
     """Writes and proves the files of this Keras: figures, zipped bytes to come, and paths."""
     plain, labels, sample = form.model, judge.labels, judge.inputs[:_SAMPLE]
     expected = judge.outputs_of(plain)
+    shrunk, kind = form.name == "shrunk", form.kind("keras")
+    keras_path = folder.shrunk_keras if shrunk else folder.pruned_keras
+    with atomic_path(keras_path) as path:
+        plain.save(path)
+    loaded = keras.models.load_model(keras_path, compile=False)
 
     def figures_of(path: Path) -> dict[str, Any]:
+        """Proves the file that `loaded` was read from, first its weights; its figures."""
+        _require_same_weights(path, loaded, plain)
         outputs = loaded.predict(sample, batch_size=500, verbose=0)
         zipped = background.submit(zipped_bytes, path)
         return _figures(path, outputs, expected, labels) | {"zipped_bytes": zipped}
 
-    shrunk = form.name == "shrunk"
-    paths = {form.kind("keras"): folder.shrunk_keras if shrunk else folder.pruned_keras}
-    for kind, keras_path in paths.items():
-        with atomic_path(keras_path) as path:
-            plain.save(path)
-        loaded = keras.models.load_model(keras_path, compile=False)
-        _require_same_weights(keras_path, loaded, plain)
-        exports = {kind: figures_of(keras_path)}
+    exports, paths = {kind: figures_of(keras_path)}, {kind: keras_path}
     if shrunk:
         return exports, paths
 
@@ -129,7 +129,6 @@ def _keras_files(
         shutil.copyfile(Path(scratch) / path.name, path)
     loaded.set_weights([np.zeros_like(array) for array in loaded.get_weights()])
     loaded.load_weights(folder.pruned_weights)
-    _require_same_weights(folder.pruned_weights, loaded, plain)
     exports["weights"] = figures_of(folder.pruned_weights)
     paths["weights"] = folder.pruned_weights
     return exports, paths

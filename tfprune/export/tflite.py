@@ -84,7 +84,7 @@ def export_tflite(
             outputs are NaN or unrelated to the model's; no file is left.
     """
     from tfprune.export.qat import is_quantize_aware
-    from tfprune.pruning.graph import leaf_layers, unwrapped
+    from tfprune.pruning.graph import has_wrappers
     from tfprune.pruning.pruner import strip
 
     path = Path(path)
@@ -113,8 +113,7 @@ def export_tflite(
             "does not run, since LiteRT's default XNNPACK delegate takes no unpacked int8 weights "
             "(failed to prepare)"
         )
-    wrapped = any(unwrapped(layer) is not layer for _, layer in leaf_layers(model))
-    plain = strip(model) if wrapped else model
+    plain = strip(model) if has_wrappers(model) else model
     sample = _sample(plain, representative_data)
     large = plain.count_params() >= _LARGE
     if large:

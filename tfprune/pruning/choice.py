@@ -13,20 +13,13 @@ from tfprune.backend import tf
 from tfprune.errors import UsageError
 from tfprune.pruning.allocation import Allocation, Target, allocate
 from tfprune.pruning.budget import Budget, check_reachable, layer_bytes, least_removed
-from tfprune.pruning.criteria import known_criterion, score
+from tfprune.pruning.criteria import known_criterion
 from tfprune.pruning.flow import check_flow
 from tfprune.pruning.gradients import gradients_of
-from tfprune.pruning.granularity import (
-    Granularity,
-    Units,
-    input_axis,
-    keep_n_of_m,
-    parse_granularity,
-)
+from tfprune.pruning.granularity import Granularity, parse_granularity
 from tfprune.pruning.macs import macs, positions
-from tfprune.pruning.masks import keep_largest, refuse_nan
 from tfprune.pruning.prunable import Prunable, describe
-from tfprune.pruning.units import unit_axes
+from tfprune.pruning.scored import ScoredLayer
 
 #: Allocations that take the counts of layers from their shapes, whatever the scores.
 _BY_SHAPE = ("uniform", "erk", "explicit")
@@ -71,7 +64,7 @@ def choose_masks(model: Any, group: list[Prunable], request: Request) -> dict[st
         known_criterion(request.criterion).gradient, model, group, request.data, request.loss
     )
     rng = np.random.default_rng(request.seed)
-    layers = [_Layer(p, granularity) for p in group]
+    layers = [ScoredLayer(p, granularity) for p in group]
     lost = {layer.name: layer.lost for layer in layers}
     target = request.target
     for number in range(1, rounds + 1):
@@ -104,7 +97,7 @@ def check_request(model: Any, group: list[Prunable], request: Request) -> None:
     _rounds(request, granularity)
     if known_criterion(request.criterion).gradient == "flow":
         check_flow(model)
-    layers = [_Layer(p, granularity) for p in group]
+    layers = [ScoredLayer(p, granularity) for p in group]
     budget = _budget(model, group, request)
     if budget is not None:
         check_reachable(budget.cost({layer.name: layer.least for layer in layers}), budget)
@@ -126,98 +119,8 @@ def unit_counts(
     Raises:
         UsageError: a granularity that is not known, or that a layer of the group does not have.
     """
-    layers = [_Layer(p, parse_granularity(granularity)) for p in group]
+    layers = [ScoredLayer(p, parse_granularity(granularity)) for p in group]
     return {layer.name: (layer.lost, layer.size) for layer in layers}
-
-
-class _Layer:
-    """One layer of the group: its weights, what is left of them, and its units' scores."""
-
-    def __init__(self, prunable: Prunable, granularity: Granularity) -> None:
-        self.name, self.key = prunable.name, prunable.key
-        # No copy, as `.numpy()` would make one: it is only read.
-        self.weights = np.asarray(tf.convert_to_tensor(prunable.variable))
-        self.mask: np.ndarray | None = None  # all weights are there
-        self._granularity = granularity
-        self._axes = unit_axes(prunable.layer, prunable.kernel)
-        self._units: Units | None = None
-        kinds = ("depthwise", "embedding")
-        if granularity.kind == "n:m" and (prunable.kernel.kind in kinds or self.weights.ndim < 2):
-            raise UsageError(
-                "granularity N:M runs along the inputs of a kernel, which embeddings and depthwise "
-                f"convolutions do not have. Received: layer {self.name!r}"
-            )
-        if granularity.kind in ("filter", "block"):
-            self._units = Units(granularity, self.weights.shape, self._axes, self.name)
-        if prunable.mask is not None:
-            mask = tf.convert_to_tensor(prunable.mask).numpy()
-            self.mask = None if mask.all() else mask
-        self.scores = np.empty(0, np.float32)
-
-    @property
-    def size(self) -> int:
-        """How many units there are."""
-        return self.weights.size if self._units is None else self._units.size
-
-    @property
-    def lost(self) -> int:
-        """How many units have no weight left."""
-        if self.mask is None:
-            return 0
-        if self._units is None:
-            return int(self.mask.size - np.count_nonzero(self.mask))
-        return int(np.count_nonzero(self._units.weights_in(self.mask) == 0))
-
-    @property
-    def least(self) -> int:
-        """No pruning leaves fewer weights than this: those of a last unit."""
-        return 1 if self._units is None else int(self._units.weights_in(self.mask).min())
-
-    @property
-    def things(self) -> str:
-        """What is counted, for messages."""
-        return {"filter": "filters", "block": "blocks"}.get(self._granularity.kind, "weights")
-
-    def score(self, criterion: str, rng: np.random.Generator, gradient: np.ndarray | None) -> None:
-        """Scores what is left."""
-        self._take(score(criterion, self.weights, rng, gradient))
-
-    def score_alike(self) -> None:
-        """Gives all that is left the same score."""
-        self._take(np.zeros(self.weights.shape, np.float32))
-
-    def _take(self, scores: np.ndarray) -> None:
-        """Makes the scores of weights those of units; what is gone scores -inf."""
-        if self._units is not None:
-            self.scores = self._units.scores(scores, self.mask)
-        else:
-            self.scores = scores if self.mask is None else np.where(self.mask, scores, -np.inf)
-
-    def kept(self, removed: int) -> int:
-        """How many weights are left without the `removed` lowest units."""
-        if self._units is None:
-            return self.scores.size - removed
-        return int(self._units.weights_in(self.mask)[keep_largest(self.scores, removed)].sum())
-
-    def cut(self, removed: int, threshold: float) -> None:
-        """Removes the lowest units, the last of which most likely scores the threshold."""
-        if removed == self.lost:
-            return
-        mask = keep_largest(self.scores, removed, threshold)
-        if self._units is not None:
-            mask = self._units.spread(mask)
-            mask = mask if self.mask is None else mask & self.mask
-        self.mask = mask
-
-    def n_of_m(self) -> np.ndarray:
-        """The mask of granularity N:M."""
-        refuse_nan(self.scores, f"layer {self.name!r}")
-        n, m = self._granularity.sizes
-        return keep_n_of_m(self.scores, n, m, input_axis(self.weights.shape, self._axes))
-
-    def whole_mask(self) -> np.ndarray:
-        """The mask, all True where nothing went."""
-        return np.ones(self.weights.shape, bool) if self.mask is None else self.mask
 
 
 def _rounds(request: Request, granularity: Granularity) -> int:
@@ -243,12 +146,12 @@ def _rounds(request: Request, granularity: Granularity) -> int:
     return 1
 
 
-def _decide(layers: list[_Layer], allocation: str, target: Target) -> Allocation:
+def _decide(layers: list[ScoredLayer], allocation: str, target: Target) -> Allocation:
     scores = {layer.name: layer.scores for layer in layers}
     return allocate(allocation, scores, {layer.name: layer.weights for layer in layers}, target)
 
 
-def _check(decided: Allocation, layers: list[_Layer], lost: dict[str, int]) -> None:
+def _check(decided: Allocation, layers: list[ScoredLayer], lost: dict[str, int]) -> None:
     """Refuses to give weights back."""
     for layer in layers:
         if decided.removed[layer.name] < lost[layer.name]:
@@ -319,7 +222,7 @@ def _macs_budget(model: Any, group: list[Prunable], limit: int) -> Budget:
     return Budget("target_macs", limit, total, costs)
 
 
-def _sparsity_for(budget: Budget, layers: list[_Layer], allocation: str) -> float:
+def _sparsity_for(budget: Budget, layers: list[ScoredLayer], allocation: str) -> float:
     """The smallest sparsity of the group at which the model meets the budget."""
     total = sum(layer.scores.size for layer in layers)
 

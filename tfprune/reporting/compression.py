@@ -2,8 +2,9 @@
 
 A record is the JSON file beside a coded file: `network`, `mode`, and for the seed of that file
 and, in `seeds`, for every seed: `seed`, `dense_bytes` (float32, all variables), `bytes` (of the
-whole file, architecture included), `stages`, `sparsity` (of all kernels), `control_accuracy`
-and `decoded_accuracy` (of what was read back from the file, on the whole test set).
+whole file, architecture included), `stages`, `sparsity` (of all kernels), and accuracies on the
+whole test set: `control_accuracy`, `pruned_accuracy` (before weights were shared) and
+`decoded_accuracy` (of what was read back from the file).
 """
 
 from __future__ import annotations

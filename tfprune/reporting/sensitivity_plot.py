@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,18 +26,16 @@ def sensitivity_plot(title: str, found: Sensitivity, proposed: Proposal | None =
         axes.axhline(
             100 * found.dense_accuracy, color=GREY, linestyle=":", linewidth=1.2, label="dense"
         )
-        looks = itertools.product(_LINES, zip(COLORS, MARKERS, strict=True))
-        for (name, curve), (line, (color, marker)) in zip(
-            found.curves.items(), itertools.cycle(looks), strict=False
-        ):
+        looks = itertools.cycle(_looks())
+        for (name, curve), look in zip(found.curves.items(), looks, strict=False):
             kept = [100.0, *(100 * (1 - sparsity) for sparsity, _ in curve)]
             accuracies = [100 * found.dense_accuracy, *(100 * accuracy for _, accuracy in curve)]
-            look: dict[str, Any] = {"color": color, "marker": marker, "linestyle": line}
             axes.plot(kept, accuracies, label=name, markersize=4, linewidth=1.5, **look)
             if proposed is not None:
                 share = 100 * (1 - proposed.layer_sparsity[name])
                 # On the line as it is drawn, which is straight in the logarithm.
                 at = np.interp(np.log(share), np.log(kept[::-1]), accuracies[::-1])
+                color = look["color"]
                 axes.plot(share, at, "o", mfc="none", mec=color, mew=1.5, markersize=11)
         if proposed is not None:
             text = f"proposed: {100 * proposed.sparsity:.2f} % of all removed"
@@ -49,3 +48,12 @@ def sensitivity_plot(title: str, found: Sensitivity, proposed: Proposal | None =
         axes.set_xlabel("weights kept in this layer, the others dense (%)")
         axes.set_ylabel("accuracy, not retrained (%)")
         return png(figure, title, [axes])
+
+
+def _looks() -> Iterator[dict[str, Any]]:
+    """Colour, marker and line of the layers: 108 that differ, neighbours in all but the line."""
+    for turn, line, (index, color) in itertools.product(
+        range(len(MARKERS)), _LINES, enumerate(COLORS)
+    ):
+        marker = MARKERS[(index + turn) % len(MARKERS)]
+        yield {"color": color, "marker": marker, "linestyle": line}

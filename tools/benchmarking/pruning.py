@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gc
 import itertools
-import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarking.floors import PROBE, rates
 from benchmarking.measurement import Found, Options
+from benchmarking.peak import Peak
 from benchmarking.record import Line, Side, compared, side
 from benchmarking.rounds import Contender, Turn, alternate
 
@@ -68,44 +67,6 @@ def prune(turn: Turn, in_place: bool = True, **source: Any) -> None:
         turn.stop()
         notes = {"extra_bytes": peak.extra_bytes}
         del result
-
-
-class Peak:
-    """Resident memory above that at the start of the block, at its highest, in bytes.
-
-    From the kernel's high-water mark where it can be reset (Linux), else sampled.
-    """
-
-    def __enter__(self) -> Peak:
-        self._before = _status("VmRSS")
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-            self._sampler = None
-        except OSError:
-            self._done = threading.Event()
-            self._highest = self._before
-            self._sampler = threading.Thread(target=self._sample, daemon=True)
-            self._sampler.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        highest = _status("VmHWM")
-        if self._sampler is not None:
-            self._done.set()
-            self._sampler.join()
-            highest = self._highest
-        self.extra_bytes = max(0, highest - self._before)
-
-    def _sample(self) -> None:
-        while not self._done.wait(0.002):
-            self._highest = max(self._highest, _status("VmRSS"))
-
-
-def _status(key: str) -> int:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _scores(shapes: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:

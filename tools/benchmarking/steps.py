@@ -1,6 +1,6 @@
-"""Contenders that train: ours, the bare compiled step, TFMOT and PyTorch.
+"""Contenders that train: ours, and the bare compiled step, also as TFMOT has wrapped it.
 
-A round trains `steps` batches. Images are random, or MNIST where the table says so.
+A round trains `steps` batches of random images.
 """
 
 from __future__ import annotations

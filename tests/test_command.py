@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -38,3 +40,13 @@ def test_a_signal_runs_the_cleaning_up_and_says_how_to_resume(capsys, name, stat
     assert exit_status_of(command) == status
     assert capsys.readouterr().err == f"tfprune: {name}: stopped; the same command resumes\n"
     assert cleaned and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_reader_that_went_away_ends_a_command_quietly():
+    """`python -m tfprune.main --helpfull | head -1`: 141 is a shell's status for SIGPIPE."""
+    command = [sys.executable, "-m", "tfprune.main", "--helpfull"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        found = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, check=False)
+    assert (found.returncode, found.stderr) == (141, b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -40,11 +41,14 @@ def exit_status_of(command: Callable[[], int]) -> int:
 
     Returns:
         The command's exit status, or the error's: 2 for usage, 1 at run time, 130 and 143
-        for Ctrl-C and SIGTERM. Any other exception is a defect and keeps its traceback.
+        for Ctrl-C and SIGTERM, 141 where nobody reads the output any more (`| head`). Any other
+        exception is a defect and keeps its traceback.
     """
     try:
         with sigterm_raises():
-            return command()
+            status = command()
+            sys.stdout.flush()
+            return status
     except TfpruneError as error:
         print(f"tfprune: error: {error}", file=sys.stderr)
         return error.exit_status
@@ -52,6 +56,10 @@ def exit_status_of(command: Callable[[], int]) -> int:
         number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
         print(f"tfprune: {number.name}: stopped; the same command resumes", file=sys.stderr)
         return 128 + number
+    except BrokenPipeError:
+        # What is still buffered goes nowhere, or Python complains of it again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -205,6 +205,22 @@ def test_a_finished_pruned_run_is_not_replaced_by_its_dense_network(finished):
     assert changed <= {".lock-run", "log.txt"}  # nor "stages", a folder
 
 
+def test_a_finished_dense_run_is_not_replaced_by_a_pruned_one(finished):
+    folder, run_folder, _ = finished
+    dense = run_folder.with_name("dense")
+    flags = (f"--run_dir={dense}", "--noexport", "--nocode")
+    result = run(folder, *QUICK, *flags, "--sparsity=0")
+    assert result.returncode == 0, result.stderr
+    before = {path: path.stat().st_mtime_ns for path in dense.iterdir()}
+    result = run(folder, *QUICK, *flags)
+    assert result.returncode == 2, result.stdout
+    assert "stage 'dense' was made with other flags: --sparsity=0.9 (there: 0.0); give" in (
+        result.stderr
+    )
+    changed = {path.name for path in before if path.stat().st_mtime_ns != before[path]}
+    assert changed <= {".lock-run", "log.txt"}
+
+
 def test_tensorboard_has_a_tag_for_each_layer_and_each_point_once(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray

@@ -169,13 +169,14 @@ class Experiment:
         """Refuses a folder of other flags before anything is written; then saves the flags."""
         setting, marks = self.setting, self._marks()
         flags = {
-            "dense": setting.dense_flags,
+            # With its sparsity, so that what differs from a pruned run can be named.
+            "dense": setting.dense_flags | {"sparsity": self.config.sparsity},
             "prune": setting.dense_flags | prune_flags(setting),
             "retrain": setting.retrain_flags,
             "share": setting.share_flags,
         }
         # A run without one of these stages would put its files in the place of that with it.
-        for stage in ("prune", "retrain", "share"):
+        for stage in ("dense", "prune", "retrain", "share"):
             self.folder.check(stage, flags[stage], marks.get(stage))
         for stage, mark in marks.items():
             self.folder.begin(stage, flags[stage], mark)

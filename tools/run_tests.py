@@ -4,7 +4,8 @@
 
 Both run the tests that touch Keras. Of the others some that start commands go to tf_keras, which
 the commands choose by themselves, and the rest to Keras 3: so both take about as long. With
-arguments both run exactly what they name. Exits 0 only if both passed.
+arguments both run exactly what they name. Exits 0 only if both passed. The slowest tests of each
+are listed at its end.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
     for name, (legacy, chosen) in runs.items():
         output = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (read after the process ends)
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *chosen],
+            [sys.executable, "-m", "pytest", "--durations=20", *chosen],
             cwd=ROOT,
             env=os.environ | {"TF_USE_LEGACY_KERAS": legacy, "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdout=output,

@@ -187,7 +187,7 @@ def macs_of(model, dense):
 
 @pytest.mark.parametrize("granularity", ["weight", "filter", "block1x4"])
 @pytest.mark.parametrize("budget", ["target_bytes", "target_macs"])
-@pytest.mark.parametrize("allocation", ["global", "erk"])
+@pytest.mark.parametrize("allocation", ["global", "erk", "lamp", "stddev"])
 def test_the_budget_is_met_and_not_with_one_unit_more(lenet, allocation, budget, granularity):
     cost = size_of if budget == "target_bytes" else macs_of
     options = {"allocation": allocation, "granularity": granularity}
@@ -198,6 +198,9 @@ def test_the_budget_is_met_and_not_with_one_unit_more(lenet, allocation, budget,
     more = prune(lenet, (count - 1) / total, **options)
     assert removed_units(more, granularity)[0] == count - 1
     assert cost(more, lenet) > limit
+    same = get_masks(prune(lenet, count / total, **options))
+    for key, mask in get_masks(found).items():
+        np.testing.assert_array_equal(mask, same[key])
 
 
 def test_a_budget_counts_what_other_groups_lost_and_takes_nothing_where_it_is_met(lenet):

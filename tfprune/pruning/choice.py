@@ -20,6 +20,7 @@ from tfprune.pruning.granularity import Granularity, parse_granularity
 from tfprune.pruning.macs import macs, positions
 from tfprune.pruning.prunable import Prunable, describe
 from tfprune.pruning.scored import ScoredLayer
+from tfprune.pruning.threshold import RANKINGS
 
 #: Allocations that take the counts of layers from their shapes, whatever the scores.
 _BY_SHAPE = ("uniform", "erk", "explicit")
@@ -225,9 +226,13 @@ def _macs_budget(model: Any, group: list[Prunable], limit: int) -> Budget:
 def _sparsity_for(budget: Budget, layers: list[ScoredLayer], allocation: str) -> float:
     """The smallest sparsity of the group at which the model meets the budget."""
     total = sum(layer.scores.size for layer in layers)
+    scores = {layer.name: layer.scores for layer in layers}
+    weights = {layer.name: layer.weights for layer in layers}
+    if allocation in RANKINGS:
+        scores, allocation = RANKINGS[allocation](scores, weights), "global"
 
     def cost(count: int) -> int:
-        removed = _decide(layers, allocation, Target(sparsity=count / total)).removed
+        removed = allocate(allocation, scores, weights, Target(sparsity=count / total)).removed
         return budget.cost({layer.name: layer.kept(removed[layer.name]) for layer in layers})
 
     least = sum(layer.lost for layer in layers)

@@ -1,13 +1,14 @@
 """Allocations by one threshold over the whole group: global, stddev, lamp. NumPy only.
 
 They differ in what meets the threshold: the scores themselves, or the scores after each
-layer was brought to a scale of its own.
+layer was brought to a scale of its own (`RANKINGS`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -42,17 +43,10 @@ def stddev(scores: Arrays, weights: Arrays, target: Target) -> Allocation:
     score / std go, which is the global rule on that ratio. A layer without spread (std = 0)
     has no weight below its threshold, and goes last. Source: Han et al. 2015, section 3.
     """
-    spreads = {name: float(np.std(weights[name], dtype=np.float64)) for name in scores}
+    spreads = _spreads(weights)
     if target.quality is None:
         require("stddev", target, "sparsity", "quality")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = {
-                name: array / np.float32(spreads[name])
-                if spreads[name] > 0
-                else np.where(np.isneginf(array), array, np.inf).astype(np.float32)
-                for name, array in scores.items()
-            }
-        solved = lowest(ratios, group_count(scores, target))
+        solved = lowest(_over_spread(scores, weights), group_count(scores, target))
         thresholds = {
             name: ratio if math.isinf(ratio) else ratio * spreads[name]
             for name, ratio in solved.thresholds.items()
@@ -82,13 +76,34 @@ def lamp(scores: Arrays, weights: Arrays, target: Target) -> Allocation:
     """
     require("lamp", target, "sparsity")
     count = group_count(scores, target)
-    decided = lowest({name: _lamp_scores(name, array) for name, array in scores.items()}, count)
+    decided = lowest(_lamp_scores(scores, weights), count)
     thresholds = cut_each(scores, list(decided.removed.values()), [False] * len(scores)).thresholds
     return dataclasses.replace(decided, thresholds=thresholds)
 
 
-def _lamp_scores(name: str, scores: np.ndarray) -> np.ndarray:
-    """The LAMP scores of one layer, float64; -inf stays."""
+def _spreads(weights: Arrays) -> dict[str, float]:
+    return {name: float(np.std(array, dtype=np.float64)) for name, array in weights.items()}
+
+
+def _over_spread(scores: Arrays, weights: Arrays) -> dict[str, np.ndarray]:
+    """Scores over the standard deviation of their layer's weights, float32; -inf stays."""
+    spreads = _spreads(weights)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            name: array / np.float32(spreads[name])
+            if spreads[name] > 0
+            else np.where(np.isneginf(array), array, np.inf).astype(np.float32)
+            for name, array in scores.items()
+        }
+
+
+def _lamp_scores(scores: Arrays, weights: Arrays) -> dict[str, np.ndarray]:
+    """The LAMP scores, float64; -inf stays."""
+    return {name: _lamp_scores_of(name, array) for name, array in scores.items()}
+
+
+def _lamp_scores_of(name: str, scores: np.ndarray) -> np.ndarray:
+    """Those of one layer."""
     flat = scores.ravel()
     gone = np.isneginf(flat)
     if (flat[~gone] < 0).any():
@@ -104,6 +119,14 @@ def _lamp_scores(name: str, scores: np.ndarray) -> np.ndarray:
     result[order] = ratios
     result[gone] = -np.inf
     return result.reshape(scores.shape)
+
+
+#: Allocation -> (scores, weights) -> the scores on which it is the global threshold, given a
+#: sparsity. Who asks for many sparsities of the same weights computes them once.
+RANKINGS: dict[str, Callable[[Arrays, Arrays], dict[str, np.ndarray]]] = {
+    "stddev": _over_spread,
+    "lamp": _lamp_scores,
+}
 
 
 def lowest(scores: Arrays, count: int) -> Allocation:

@@ -34,6 +34,15 @@ class Doubled(layers.Layer):
         return inputs * 2
 
 
+def rewrite(path, **changes):
+    """Makes a file one of other content."""
+    content, coder = read(path)
+    codes = {
+        name: coder.encode(SparseTensor.from_array(content.arrays[name])) for name in content.coded
+    }
+    path.write_bytes(pack(dataclasses.replace(content, **changes), coder, codes))
+
+
 def branched():
     """Nested and shared layers, batch norms, a sum written as `+`, depthwise, dropout."""
     inputs = keras.Input((8, 8, 3), name="images")
@@ -240,7 +249,7 @@ def hostile(**changes):
 )
 def test_a_configuration_that_names_anything_else_is_refused_unread(changes):
     with pytest.raises(TfpruneError, match="not stock Keras, or runs code") as caught:
-        build_architecture(hostile(**changes))
+        build_architecture(hostile(**changes), 0)
     assert "\n" not in str(caught.value)
 
 
@@ -250,11 +259,12 @@ def test_a_vocabulary_in_another_file_is_refused_unread(tmp_path, name):
     vocabulary.write_text("7\n8\n")
     config = {"name": "lookup", "vocabulary": str(vocabulary)}
     with pytest.raises(TfpruneError, match=r"reads files: .*vocabulary\.txt"):
-        build_architecture(hostile(class_name=name, config=config))
+        build_architecture(hostile(class_name=name, config=config), 0)
     # One that the configuration holds itself is data as all the rest.
     words = keras.Input((1,), dtype="string")
     model = keras.Model(words, layers.StringLookup(vocabulary=["a", "b"])(words))
-    assert build_architecture(architecture_of(model)).layers[1].get_vocabulary()[1:] == ["a", "b"]
+    built = build_architecture(architecture_of(model), 0)
+    assert built.layers[1].get_vocabulary()[1:] == ["a", "b"]
 
 
 def test_a_configuration_nested_beyond_what_python_follows_is_one_clear_error():
@@ -262,7 +272,7 @@ def test_a_configuration_nested_beyond_what_python_follows_is_one_clear_error():
     for _ in range(10_000):
         config = {"config": config}
     with pytest.raises(TfpruneError, match="Keras cannot build the stored model"):
-        build_architecture(config)
+        build_architecture(config, 0)
 
 
 @pytest.mark.parametrize(
@@ -278,8 +288,23 @@ def test_a_configuration_nested_beyond_what_python_follows_is_one_clear_error():
 )
 def test_a_configuration_that_is_no_model_is_one_clear_error(config, message):
     with pytest.raises(TfpruneError, match=message) as caught:
-        build_architecture(config)
+        build_architecture(config, 0)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kernel", ["glorot_uniform", "zeros", "random_normal", "orthogonal"])
+def test_a_configuration_of_a_larger_model_than_is_stored_takes_no_memory(tmp_path, kernel):
+    model = keras.Sequential([layers.Dense(2, kernel_initializer=kernel)])
+    model.build((None, 3))
+    config = architecture_of(model)
+    built = build_architecture(config, 8)
+    assert sum(weight.shape.num_elements() for weight in built.weights) == 8
+    path = tmp_path / "model.tfprune"
+    save_compressed(model, path)
+    config["config"]["layers"][-1]["config"]["units"] = 10**12  # terabytes
+    rewrite(path, architecture=config)
+    with pytest.raises(TfpruneError, match=r"larger than the weights beside it: [0-9]{13} values"):
+        load_compressed(path)
 
 
 def test_a_file_of_the_other_keras_names_cause_and_cure():
@@ -296,14 +321,9 @@ def test_a_file_of_the_other_keras_names_cause_and_cure():
 def test_a_file_that_says_the_other_keras_is_not_built_by_this_one(pruned, tmp_path):
     path = tmp_path / "m.tfprune"
     save_compressed(pruned, path)
-    content, coder = read(path)
-    codes = {
-        name: coder.encode(SparseTensor.from_array(content.arrays[name])) for name in content.coded
-    }
     # All but its header would do.
     line, wrote, cure = (3, "Keras 3", "unset") if IS_TF_KERAS else (2, "tf_keras", "set")
-    other = dataclasses.replace(content, keras_line=line, keras_version="9.8.7")
-    path.write_bytes(pack(other, coder, codes))
+    rewrite(path, keras_line=line, keras_version="9.8.7")
     message = rf"m\.tfprune' holds a model of {wrote} \(9\.8\.7\): {cure} TF_USE_LEGACY_KERAS"
     with pytest.raises(TfpruneError, match=message):
         load_compressed(path)

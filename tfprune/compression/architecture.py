@@ -7,10 +7,11 @@ writes, and none of those that run code or read other files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from tfprune.backend import IS_TF_KERAS, keras
+from tfprune.backend import IS_TF_KERAS, keras, tf
 from tfprune.errors import TfpruneError, UsageError
 
 # Where the public classes live, by the names Keras writes.
@@ -44,6 +45,9 @@ _MORE_OPERATIONS = (
     *("transpose", "unstack", "where", "zeros_like"),
 )
 
+#: Values that a model's variables may have beside those that a file stores: random states.
+_STATES = 100_000
+
 
 def architecture_of(model: Any) -> dict[str, Any]:
     """The configuration of a built model, as JSON takes it; not how it was compiled.
@@ -70,19 +74,25 @@ def architecture_of(model: Any) -> dict[str, Any]:
     return config
 
 
-def build_architecture(config: dict[str, Any]) -> Any:
+def build_architecture(config: dict[str, Any], values: int) -> Any:
     """The model of a configuration, with weights as its initializers make them.
 
     Args:
         config: as `architecture_of` gives it, under the same Keras.
+        values: how many there are for its variables. A configuration takes a few bytes to ask
+            for any amount of memory; it does not get more than is needed for these.
 
     Raises:
-        TfpruneError: a class that is not stock Keras, or no configuration of a model.
+        TfpruneError: a class that is not stock Keras, or no configuration of a model, or one
+            of a larger model.
     """
     try:
         foreign = next(_foreign(config), None)
         if foreign is None:
-            model = keras.utils.deserialize_keras_object(config, safe_mode=True)
+            with tf.variable_creator_scope(_creating_at_most(values + _STATES)):
+                model = keras.utils.deserialize_keras_object(config, safe_mode=True)
+    except TfpruneError:
+        raise
     except Exception as error:  # whatever a configuration can make Keras do
         raise TfpruneError(f"Keras cannot build the stored model: {_cause(error)}") from error
     if foreign is not None:
@@ -94,6 +104,33 @@ def build_architecture(config: dict[str, Any]) -> Any:
             f"what is stored is no built model. Received: {config.get('class_name')!r}"
         )
     return model
+
+
+def _creating_at_most(values: int) -> Callable[..., Any]:
+    """A creator of variables that refuses those beyond so many values, before they exist."""
+    created = 0
+
+    def create(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
+        nonlocal created
+        created += math.prod(_shape_of(**kwargs))
+        if created > values:
+            raise TfpruneError(
+                f"the stored model is larger than the weights beside it: {created} values and "
+                f"more, where at most {values} are expected"
+            )
+        return next_creator(**kwargs)
+
+    return create
+
+
+def _shape_of(initial_value: Any = None, shape: Any = None, **_: Any) -> tuple[int, ...]:
+    """The shape of a variable that is to be created so."""
+    if shape is not None:  # tf_keras says
+        return tuple(shape)
+    if callable(initial_value):
+        with tf.Graph().as_default():  # where shapes are known and nothing is computed
+            initial_value = initial_value()
+    return tuple(getattr(initial_value, "shape", ()))
 
 
 def _cause(error: Exception) -> str:

@@ -111,7 +111,8 @@ def load_compressed(path: str | Path) -> Any:
             "TensorFlow is imported"
         )
     try:
-        model = build_architecture(content.architecture)
+        values = sum(array.size for array in content.arrays.values())
+        model = build_architecture(content.architecture, values)
     except TfpruneError as error:
         raise TfpruneError(f"cannot load {str(path)!r}: {error}") from error
     variables = _variables(model)

@@ -62,6 +62,16 @@ def test_options(run, capsys):
     assert (run / "pruned.tfprune").is_file()
 
 
+def test_bytes_find_the_price(run, capsys):
+    assert compress.main([str(run), "--bits=6", "--rate=0"]) == 0
+    limit = (run / "model.tfprune").stat().st_size - 5
+    assert compress.main([str(run), "--bits=6", f"--bytes={limit}"]) == 0
+    assert "shared at a price of 0." in capsys.readouterr().out
+    assert 0.9 * limit < (run / "model.tfprune").stat().st_size <= limit
+    assert compress.main([str(run), "--bits=6", "--bytes=9"]) == 2
+    assert "cannot make a file of 9 bytes" in capsys.readouterr().err
+
+
 def test_a_file_that_loads_as_something_else_is_an_error(run, capsys, monkeypatch):
     def altered(path):
         model = load_compressed(path)

@@ -51,6 +51,7 @@ def test_the_summary_has_the_stage(finished):
     rates = [row["learning_rate"] for row in summary["share_history"]]
     assert rates == pytest.approx([1e-4, 3e-5])
     assert summary["shared_accuracy"] == summary["share_history"][-1]["test_accuracy"]
+    assert summary["share_rate"] == 0.01
     assert summary["share_first_accuracy"] > 0.5 and summary["shared_accuracy"] > 0.7
     assert summary["audit"] == dict.fromkeys(("pruned", "retrained", "shared", "tfprune"), "ok")
     coded = summary["exports"]["tfprune"]
@@ -87,6 +88,27 @@ def test_the_same_command_skips_it_and_other_bits_are_refused(finished):
     assert "stage 'share' was made with other flags: --share_bits=5 (there: conv=4,fc=3)" in (
         other.stderr
     )
+
+
+def test_bytes_find_the_price_once(finished):
+    folder, run_folder, _ = finished
+    limit = read_summary(run_folder / "summary.json")["exports"]["tfprune"]["bytes"]
+    kept = [flag for flag in FLAGS if not flag.startswith("--share_rate")]
+    flags = (*kept, f"--share_bytes={limit}", "--name=within")
+    assert run(folder, *flags).returncode == 0
+    within = folder / "runs" / "within-seed0"
+    summary = read_summary(within / "summary.json")
+    assert 0.99 * limit < summary["exports"]["tfprune"]["bytes"] <= limit
+    # The same network at a fixed price of 0.01 made the file that the limit was taken from.
+    assert summary["share_rate"] == pytest.approx(0.01, rel=0.1)
+    found = (within / "stages" / "share-price.json").stat().st_mtime_ns
+    again = run(folder, *flags)
+    assert again.returncode == 0, again.stderr
+    assert "share 1/2" not in again.stdout
+    assert (within / "stages" / "share-price.json").stat().st_mtime_ns == found
+    other = run(folder, *flags, "--other_bits=16")  # another file, so another price
+    assert other.returncode == 2
+    assert "--other_bits=16 (there: 8)" in other.stderr
 
 
 def test_a_finished_shared_run_is_not_replaced_by_one_that_does_not_share(finished):

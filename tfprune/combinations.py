@@ -145,11 +145,18 @@ def check_sharing(config: Config) -> None:
     """Refuses bits that are none, and how to share weights, or code, where that is not done."""
     if config.share_bits:
         config.bits_by_layer()
-    for name in ("initialisation", "rate", "epochs", "learning_rate", "lr_boundaries"):
+    for name in ("initialisation", "rate", "bytes", "epochs", "learning_rate", "lr_boundaries"):
         if _given(config, f"share_{name}") and not config.share_bits:
             raise UsageError(
                 f"--share_{name} needs --share_bits; received {_shown(config, f'share_{name}')}"
             )
+    if config.share_bytes and config.share_rate:
+        raise UsageError(
+            "--share_bytes and --share_rate exclude each other; "
+            f"received {config.share_bytes} and {config.share_rate:g}"
+        )
+    if config.share_bytes and not config.code:
+        raise UsageError(f"--share_bytes needs --code; received {config.share_bytes}")
     if list(config.share_lr_boundaries) != sorted(set(config.share_lr_boundaries)):
         raise UsageError(
             f"--share_lr_boundaries must ascend; received {_shown(config, 'share_lr_boundaries')}"

@@ -47,6 +47,12 @@ def _parser() -> ArgumentParser:
         help="share weights with a price on bits: 0 (default) none, 0.01 or so costs little",
     )
     parser.add_argument(
+        "--bytes",
+        type=int,
+        default=0,
+        help="share weights at the lowest price at which the file has at most so many bytes",
+    )
+    parser.add_argument(
         "--other_bits",
         type=int,
         default=32,
@@ -73,8 +79,13 @@ def _main(arguments: Sequence[str] | None) -> int:
 
     coder_named(options.coder)
     check_other_bits(options.other_bits)
-    if options.rate and bits is None:
-        raise UsageError(f"--rate needs --bits. Received: {options.rate}")
+    for name in ("rate", "bytes"):
+        if getattr(options, name) and bits is None:
+            raise UsageError(f"--{name} needs --bits. Received: {getattr(options, name)}")
+    if options.rate and options.bytes:
+        raise UsageError(
+            f"--rate and --bytes exclude each other. Received: {options.rate} and {options.bytes}"
+        )
     source = Path(options.model)
     if source.is_dir():
         source, out = source / _PRUNED, source / _ARTIFACT
@@ -89,13 +100,20 @@ def _main(arguments: Sequence[str] | None) -> int:
         import numpy as np
 
         from tfprune.compression.artifact import load_compressed, save_compressed
+        from tfprune.compression.price import price_within
         from tfprune.compression.sharing import share_weights
         from tfprune.export.stored import named_weights
         from tfprune.pruning.pruner import load_model, strip
 
         original = strip(load_model(source, compile=False))
-    model = original if bits is None else share_weights(original, bits, rate=options.rate)
-    report = save_compressed(model, out, coder=options.coder, other_bits=options.other_bits)
+    form = {"coder": options.coder, "other_bits": options.other_bits}
+    model, rate = original, options.rate
+    if options.bytes:
+        rate = price_within(original, bits, options.bytes, **form)
+        print(f"shared at a price of {rate:.3g} a bit")
+    if bits is not None:
+        model = share_weights(original, bits, rate=rate)
+    report = save_compressed(model, out, **form)
     with quiet():
         loaded = named_weights(load_compressed(out))
     print(f"{out}: {report.file_bytes:,} bytes\n\n{report}\n")

@@ -312,14 +312,16 @@ class Experiment:
         """Shares weights and trains their centroids; the model changes in place."""
         setting = self.setting
         _LOG.info("share weights: bits %s", text_of(self.config.share_bits))
-        first, history = share_round(setting, self.folder, self._share_mark, model)
+        price, first, history = share_round(setting, self.folder, self._share_mark, model)
         last = history[-1] if history else first
+        self.summary["share_rate"] = price
         self.summary["share_first_accuracy"] = first["test_accuracy"]
         self.summary["shared_accuracy"] = last["test_accuracy"]
         self.summary["share_history"] = history
         if setting.judged_by == "validation_accuracy":
             self.summary["validation_accuracy"] = last["validation_accuracy"]
-        _LOG.info("shared: %s %.4f", setting.judged_by, last[setting.judged_by])
+        judge = setting.judged_by
+        _LOG.info("shared at a price of %.3g: %s %.4f", price, judge, last[judge])
         if self.config.sparsity:
             self._audit("shared", "prune", model)
         self._write("running")

@@ -291,6 +291,13 @@ class FlagTable:
         "share",
         low=0,
     )
+    share_bytes: int = flag(
+        0,
+        "Instead of --share_rate: the lowest price at which model.tfprune has at most so many "
+        "bytes; 0: --share_rate decides.",
+        "share",
+        low=0,
+    )
     share_epochs: int = flag(
         5, "Epochs that centroids, biases and batch norms are trained for.", "share", low=0
     )

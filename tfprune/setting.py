@@ -212,6 +212,8 @@ class Setting:
         flags = config.shaping("share")
         flags["retrain_batch_size"] = self.retrain_flags["retrain_batch_size"]
         flags["retrain_lr_decay_rate"] = config.retrain_lr_decay_rate
+        if config.share_bytes:  # the bytes are those of this file
+            flags |= config.shaping("code")
         return flags
 
     def share_plan(self) -> Plan:

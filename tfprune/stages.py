@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.baseline import rewind_weights
+from tfprune.compression.price import price_within
 from tfprune.compression.sharing import share_kernels
 from tfprune.config import Config
 from tfprune.errors import TfpruneError
@@ -174,27 +175,50 @@ def retrain_gradually(
 
 def share_round(
     setting: Setting, folder: RunDir, mark: str, model: Any
-) -> tuple[dict[str, Any], History]:
+) -> tuple[float, dict[str, Any], History]:
     """Shares the weights of a retrained model, in place, and trains its centroids.
 
     Sharing is a function of the weights and the flags, so that a run that resumes finds the
     same centroids and members.
 
     Returns:
-        The accuracies right after sharing, and the history.
+        The price of a bit, the accuracies right after sharing, and the history.
     """
     config = setting.config
+    price = _price(setting, folder, mark, model)
     members = share_kernels(
         model,
         config.bits_by_layer(),
         initialisation=config.share_initialisation,
-        rate=config.share_rate,
+        rate=price,
         seed=config.seed,
     )
     first = setting.evaluator(model)()
     flags, plan = setting.share_flags, setting.share_plan()
     history = train_stage(setting, folder, "share", flags, mark, model, plan, members=members)
-    return first, history
+    return price, first, history
+
+
+def _price(setting: Setting, folder: RunDir, mark: str, model: Any) -> float:
+    """That of --share_rate, or the one that --share_bytes comes to, looked for once."""
+    config = setting.config
+    if not config.share_bytes:
+        return config.share_rate
+    stage, flags = "share-price", setting.share_flags
+    held = folder.begin(stage, flags, mark)
+    if held is None:
+        price = price_within(
+            model,
+            config.bits_by_layer(),
+            config.share_bytes,
+            initialisation=config.share_initialisation,
+            seed=config.seed,
+            coder=config.coder,
+            other_bits=config.other_bits,
+        )
+        held = {"price": price}
+        folder.finish(stage, flags, mark, held)
+    return float(held["price"])
 
 
 def train_quantized(

@@ -70,11 +70,7 @@ def save_compressed(
     elif has_wrappers(model):
         model = strip(model)
     content = _content(model)
-    tensors = {
-        name: SparseTensor.from_array(array)
-        for name, array in content.arrays.items()
-        if name in content.coded
-    }
+    tensors = _tensors(content)
     codes = {
         name: {key: each.encode(tensor) for key, tensor in tensors.items()}
         for name, each in CODERS.items()
@@ -89,6 +85,17 @@ def save_compressed(
     others -= sum(tensor.size for tensor in tensors.values())
     sizes = {name: len(file) for name, file in files.items()}
     return report_of(coder, tensors, codes[coder], others, sizes)
+
+
+def coded_bytes(model: Any, coder: str = "context", other_bits: int = 32) -> int:
+    """Bytes of the file that `save_compressed` would write of a plain model.
+
+    Raises:
+        UsageError: as there.
+    """
+    content, chosen = _content(model), coder_named(coder)
+    codes = {name: chosen.encode(tensor) for name, tensor in _tensors(content).items()}
+    return len(pack(content, chosen, codes, other_bits=other_bits))
 
 
 def load_compressed(path: str | Path) -> Any:
@@ -158,6 +165,15 @@ def _content(model: Any) -> Content:
         if id(variable) in kernels and arrays[name].dtype == np.float32
     )
     return Content(_KERAS_LINE, _keras_version(), architecture_of(model), arrays, coded)
+
+
+def _tensors(content: Content) -> dict[str, SparseTensor]:
+    """The variables that are coded."""
+    return {
+        name: SparseTensor.from_array(array)
+        for name, array in content.arrays.items()
+        if name in content.coded
+    }
 
 
 def _keras_version() -> str:

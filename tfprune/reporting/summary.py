@@ -108,6 +108,7 @@ _ADDITIONAL = (
     Key("peak_memory_bytes", "count", "largest resident memory of the run's process"),
     Key("rewind", "text", "what retraining went back to, as `weights, epoch 1`; or none"),
     Key("precision", "text", "what training multiplied in: float32 or bfloat16"),
+    Key("share_rate", "number", "price of a bit at which weights were shared"),
 )
 
 #: Every key of `summary.json`, in the file's order. Those of `_ADDITIONAL` may be absent

@@ -126,6 +126,21 @@ def test_the_sparsity_of_a_gradual_run_rises_by_the_cubic(gradual):
     assert found == [int(SIZE * after_8 + 0.5) / SIZE, 0.9, 0.9]
 
 
+def test_in_a_gradual_run_each_layer_may_have_a_target_of_its_own(runs_dir):
+    """fc1 loses 0.8 and fc2 0.5 of their weights; after 11 steps each the same part of it."""
+    flags = {"schedule": "gradual", "gradual_epochs": 1.5, "gradual_interval": 4}
+    each = {"allocation": "explicit", "layer_sparsity": ("fc1=0.8", "fc2=0.5")}
+    summary, experiment = run(runs_dir, "each", retrain_epochs=2, control=False, **flags, **each)
+    masks = load_masks(experiment.folder.masks)
+    counts = [int((~masks[f"{name}/kernel"]).sum()) for name in ("fc1", "fc2")]
+    assert counts == [int(0.8 * 784 * 300), int(0.5 * 300 * 100)]
+    part = 1 - (1 - 8 / 16) ** 3
+    after_8 = int(0.8 * part * 784 * 300 + 0.5) + int(0.5 * part * 300 * 100 + 0.5)
+    found = [row["group_sparsity"] for row in summary["history"]]
+    assert found == pytest.approx([after_8 / SIZE, sum(counts) / SIZE], abs=1e-12)
+    assert summary["audit"] == {"retrained": "ok"}
+
+
 @pytest.mark.parametrize("schedule", ["one_shot", "gradual"])
 def test_layers_that_are_left_with_their_last_neuron_are_named(runs_dir, gradual, schedule):
     """Of 300 + 100 neurons 398 go: of each layer one is left, with its 784 or 300 weights."""

@@ -86,7 +86,7 @@ EVERY_FLAG = {
 #: They exclude others above, or are of the network.
 FLAGS_LEFT_OUT = {
     *("lr_decay_epochs", "retrain_lr_boundaries", "rewind", "rewind_epoch"),
-    *("dropout", "retrain_dropout"),
+    *("dropout", "retrain_dropout", "share_bytes"),
 }
 
 

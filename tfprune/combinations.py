@@ -213,6 +213,8 @@ def check_schedule(config: Config) -> None:
     if config.schedule == "one_shot":
         return
     for name in ("layer_sparsity", "stddev_quality", "target_bytes", "target_macs"):
+        if name == "layer_sparsity" and config.schedule == "gradual":
+            continue  # there each layer has its own way to its own target
         if _given(config, name):
             raise UsageError(
                 f"--schedule={config.schedule} leads up to one --sparsity for the group, so that "

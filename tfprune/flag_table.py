@@ -152,7 +152,8 @@ class FlagTable:
     layer_sparsity: tuple[str, ...] = flag(
         (),
         "Sparsity by layer, as conv*=0.5,fc1=0.4724; with --allocation=explicit. A name wins over "
-        "patterns, a longer pattern over shorter ones.",
+        "patterns, a longer pattern over shorter ones. With --schedule=gradual each layer follows "
+        "the same ramp to its own.",
         "prune",
     )
     stddev_quality: float = flag(

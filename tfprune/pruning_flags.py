@@ -45,7 +45,11 @@ def check_pruning(setting: Setting, model: Any) -> None:
 
 
 def ramp_of(setting: Setting) -> PolynomialSchedule:
-    """The schedule of gradual pruning, in steps of retraining."""
+    """The schedule of gradual pruning, in steps of retraining.
+
+    It leads to --sparsity. Layers that have targets of their own take from it what part of them
+    is due: sparsity / --sparsity.
+    """
     config = setting.config
     return PolynomialSchedule(
         config.sparsity,
@@ -65,7 +69,8 @@ def prune_arguments(
     Args:
         setting: of the run.
         model: the one to prune.
-        sparsity: of the group, instead of `--sparsity`.
+        sparsity: of the group, instead of `--sparsity`; where layers have their own, they get
+            the same part of it.
         proposed: what a sensitivity scan proposes instead of any target.
     """
     config = setting.config
@@ -74,11 +79,14 @@ def prune_arguments(
         return chosen | {"seed": config.seed}
     decided = config.finds_sparsity and not config.accuracy_budget
     target = config.sparsity if sparsity is None else sparsity
+    layers = config.sparsity_by_layer()
+    if target != config.sparsity:  # part of the way there
+        layers = {name: s * (target / config.sparsity) for name, s in layers.items()}
     return {
         "sparsity": None if decided or config.allocation == "explicit" else target,
         **group_of(config),
         "allocation": config.allocation,
-        "layer_sparsity": config.sparsity_by_layer() or None,
+        "layer_sparsity": layers or None,
         "quality": config.stddev_quality or None,
         "target_bytes": config.target_bytes or None,
         "target_macs": config.target_macs or None,

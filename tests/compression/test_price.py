@@ -65,5 +65,5 @@ def test_what_cannot_be_met_is_refused_with_the_smallest_there_is(pruned):
 
 @pytest.mark.parametrize("limit", [0, 1.5, True])
 def test_a_limit_is_a_whole_number(pruned, limit):
-    with pytest.raises(UsageError, match="whole number >= 1. Received: "):
+    with pytest.raises(UsageError, match=r"whole number >= 1\. Received: "):
         price_within(pruned, BITS, limit)

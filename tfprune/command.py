@@ -14,6 +14,9 @@ from typing import NoReturn
 
 from tfprune.errors import TfpruneError, UsageError
 
+#: What shells call the end by SIGPIPE, which not every system has: 128 + 13.
+_NOBODY_READS = 141
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM; what handles Ctrl-C handles it in the same way."""
@@ -59,7 +62,7 @@ def exit_status_of(command: Callable[[], int]) -> int:
     except BrokenPipeError:
         # What is still buffered goes nowhere, or Python complains of it again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return _NOBODY_READS
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def stddev(scores: Arrays, weights: Arrays, target: Target) -> Allocation:
     spreads = _spreads(weights)
     if target.quality is None:
         require("stddev", target, "sparsity", "quality")
-        solved = lowest(_over_spread(scores, weights), group_count(scores, target))
+        solved = lowest(_over_spread(scores, spreads), group_count(scores, target))
         thresholds = {
             name: ratio if math.isinf(ratio) else ratio * spreads[name]
             for name, ratio in solved.thresholds.items()
@@ -85,9 +85,8 @@ def _spreads(weights: Arrays) -> dict[str, float]:
     return {name: float(np.std(array, dtype=np.float64)) for name, array in weights.items()}
 
 
-def _over_spread(scores: Arrays, weights: Arrays) -> dict[str, np.ndarray]:
+def _over_spread(scores: Arrays, spreads: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Scores over the standard deviation of their layer's weights, float32; -inf stays."""
-    spreads = _spreads(weights)
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
             name: array / np.float32(spreads[name])
@@ -124,7 +123,7 @@ def _lamp_scores_of(name: str, scores: np.ndarray) -> np.ndarray:
 #: Allocation -> (scores, weights) -> the scores on which it is the global threshold, given a
 #: sparsity. Who asks for many sparsities of the same weights computes them once.
 RANKINGS: dict[str, Callable[[Arrays, Arrays], dict[str, np.ndarray]]] = {
-    "stddev": _over_spread,
+    "stddev": lambda scores, weights: _over_spread(scores, _spreads(weights)),
     "lamp": _lamp_scores,
 }
 

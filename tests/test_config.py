@@ -115,6 +115,10 @@ BAD = {
     "--coder=huffman": "--coder needs --code; received huffman",
     "--other_bits=12 --code": "--other_bits must be one of 32, 16, 8; received 12",
     "--other_bits=8": "--other_bits needs --code; received 8",
+    "--distill=2": r"--distill must be in \[0, 1\]; received 2.0",
+    "--distill=1 --strategy=mirrored": "--distill needs --strategy=none: .*--strategy=mirrored",
+    "--distill_temperature=4": "--distill_temperature needs --distill; received 4",
+    "--distill=1 --distill_temperature=0.5": r"--distill_temperature must be in \[1, inf\]",
     "--dropout=0.2": "--dropout does not go with --model=lenet5",
     "--conv1_stride=2": "--conv1_stride does not go with --model=lenet5",
     "--schedule=slowly": "--schedule must be one of one_shot, iterative, gradual",
@@ -203,4 +207,12 @@ def test_flags_of_the_run_alone_are_these():
 
 def test_every_flag_shapes_a_stage_that_is_known():
     stages = {field.metadata["shapes"] for field in FIELDS.values()}
-    assert stages == {"run", "data", "dense", "prune", "retrain", "share", "qat", "code"}
+    assert stages == {
+        "run",
+        "data",
+        "dense",
+        "prune",
+        "retrain",
+        "distill",
+        *("share", "qat", "code"),
+    }

@@ -72,6 +72,12 @@ def gradual(runs_dir):
     return run(runs_dir, "gradual", retrain_epochs=3, **flags)
 
 
+@pytest.fixture(scope="module")
+def taught(runs_dir):
+    flags = {"schedule": "iterative", "rounds": 2, "round_epochs": 1, "distill": 0.5}
+    return run(runs_dir, "taught", share_bits=("4",), share_epochs=1, **flags)
+
+
 def test_each_round_has_its_exact_count_its_test_and_its_epochs(iterative):
     """0.9 in two rounds: 1 - sqrt(0.1) = 0.68377 first, floor(0.68377 N + 0.5) weights."""
     summary, experiment = iterative
@@ -253,6 +259,15 @@ class StopAt(logging.Handler):
                 **{"gradual_epochs": 1.5, "gradual_interval": 4},
             },
         ),
+        (
+            "taught",
+            "retrain-round2 1/2",
+            "retrain: goes on at epoch 2",
+            {
+                **{"schedule": "iterative", "round_epochs": 1, "rounds": 2, "distill": 0.5},
+                **{"share_bits": ("4",), "share_epochs": 1},
+            },
+        ),
     ],
 )
 def test_a_run_stopped_within_its_schedule_and_resumed_is_bit_identical(
@@ -277,6 +292,29 @@ def test_a_run_stopped_within_its_schedule_and_resumed_is_bit_identical(
     for one, other in zip(left, right, strict=True):
         np.testing.assert_array_equal(one, other)
     assert removed(resumed.folder.masks) == 238680
+
+
+def test_a_teacher_teaches_what_was_pruned_and_not_the_control(runs_dir, iterative, taught):
+    alone, with_teacher = iterative[0], taught[0]
+    assert with_teacher["control_history"] == alone["control_history"]  # it was found there
+    assert with_teacher["teacher"] == "control, weight 0.5, temperature 2"
+    assert alone["teacher"] is None
+    assert with_teacher["history"][0]["loss"] != alone["history"][0]["loss"]
+    assert with_teacher["audit"]["shared"] == "ok"
+    left, right = (e.setting for e in (iterative[1], taught[1]))
+    assert rounds_of(left)[-1].control_mark == rounds_of(right)[-1].control_mark
+
+
+def test_without_a_control_the_dense_network_teaches_and_centroids_learn_from_it(runs_dir, taught):
+    flags = {"distill": 1.0, "share_bits": ("4",), "share_epochs": 1, "control": False}
+    first, _ = run(runs_dir, "taught_by_dense", **flags)
+    assert first["teacher"] == "dense, weight 1, temperature 2"
+    with pytest.raises(UsageError, match=r"--distill_temperature=4.0 \(there: 2.0\)"):
+        run(runs_dir, "taught_by_dense", distill_temperature=4.0, **flags)
+    later, _ = run(runs_dir, "shared_alone", sparsity=0.0, **flags)  # nothing pruned, but shared
+    assert later["teacher"] == "dense, weight 1, temperature 2"
+    # It says nearly what its teacher says, and the labels are not asked.
+    assert later["share_history"][0]["loss"] < 0.1
 
 
 def test_other_rounds_in_the_same_folder_are_refused(runs_dir, iterative):

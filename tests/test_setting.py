@@ -30,6 +30,7 @@ def test_runs_that_differ_in_pruning_share_the_dense_model_and_the_control():
         ({"name": "x", "threads": 1, "progress": False}, []),
         ({"retrain_epochs": 3}, ["control", "retrain"]),
         ({"criterion": "random"}, ["prune", "retrain"]),
+        ({"distill": 0.5}, ["retrain"]),
         ({"epochs": 3}, ["dense", "control", "prune", "retrain"]),
         ({"seed": 1}, ["dense", "control", "prune", "retrain"]),
         ({"precision": "bfloat16"}, ["dense", "control", "prune", "retrain"]),

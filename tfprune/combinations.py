@@ -270,6 +270,19 @@ def check_rewind(config: Config) -> None:
             )
 
 
+def check_distillation(config: Config) -> None:
+    """Refuses a temperature without a teacher, and a teacher that workers do not have."""
+    if config.distill and config.strategy != "none":
+        raise UsageError(
+            "--distill needs --strategy=none: the teacher is on one device; received "
+            f"--strategy={config.strategy}"
+        )
+    if not config.distill and _given(config, "distill_temperature"):
+        raise UsageError(
+            f"--distill_temperature needs --distill; received {config.distill_temperature:g}"
+        )
+
+
 def _given(config: Config, name: str) -> bool:
     return getattr(config, name) != type(config).__dataclass_fields__[name].default
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.combinations import (
+    check_distillation,
     check_learning_rates,
     check_model,
     check_quantize,
@@ -43,6 +44,7 @@ class Config(FlagTable):
         check_sensitivity(self)
         check_schedule(self)
         check_rewind(self)
+        check_distillation(self)
         check_model(self)
         check_sharing(self)
         check_quantize(self)
@@ -67,6 +69,18 @@ class Config(FlagTable):
         """Whether the group's sparsity is what another target than `sparsity` gives."""
         found = (self.stddev_quality, self.accuracy_budget, self.target_bytes, self.target_macs)
         return any(found) or parse_granularity(self.granularity).implied_sparsity is not None
+
+    @property
+    def teacher(self) -> str | None:
+        """Which unpruned network the pruned one learns from: "control", "dense" or None."""
+        if not self.distill:
+            return None
+        return "control" if self.has_control else "dense"
+
+    @property
+    def has_control(self) -> bool:
+        """Whether the unpruned baseline is given the same extra epochs, of which there are some."""
+        return bool(self.sparsity and self.control and self.retrain_epochs)
 
     @property
     def allocation_label(self) -> str:

@@ -51,6 +51,7 @@ from tfprune.stages import (
     share_round,
     train_control,
 )
+from tfprune.training.distillation import Teacher
 from tfprune.training.interrupt import InterruptedRunError
 from tfprune.training.lockstep import follow, join, replicas_of
 
@@ -115,6 +116,14 @@ def _rewind(config: Config) -> str:
     return "none" if config.rewind == "none" else f"{config.rewind}, epoch {config.rewind_epoch}"
 
 
+def _teacher(config: Config) -> str | None:
+    """What the summary says of the teacher: "control, weight 0.5, temperature 2", or None."""
+    if config.teacher is None:
+        return None
+    weight, temperature = config.distill, config.distill_temperature
+    return f"{config.teacher}, weight {weight:g}, temperature {temperature:g}"
+
+
 def _earlier(path: Path) -> dict[str, Any]:
     """What earlier sessions of the same run took: seconds in all, and memory at most."""
     try:
@@ -136,15 +145,17 @@ class Experiment:
         self.summary: dict[str, Any] = empty_summary() | _identity(self.config)
         self.summary |= _earlier(folder.summary)
         self._since = time.monotonic()
+        self._teacher: Teacher | None = None
 
     def run(self) -> dict[str, Any]:
         """Tells the story."""
         self._open()
         try:
             dense_weights = self.train_dense()
+            control = self.train_control(dense_weights) if self.config.has_control else None
+            self._teacher = self._teacher_of(control, dense_weights)
+            del control  # no stage needs it but as the teacher
             if self.config.sparsity:
-                if self.config.control and self.config.retrain_epochs:
-                    self.train_control(dense_weights)
                 model = self.prune_and_retrain(dense_weights)
             else:
                 model = self._dense_model(dense_weights)
@@ -172,7 +183,7 @@ class Experiment:
             # With its sparsity, so that what differs from a pruned run can be named.
             "dense": setting.dense_flags | {"sparsity": self.config.sparsity},
             "prune": setting.dense_flags | prune_flags(setting),
-            "retrain": setting.retrain_flags,
+            "retrain": setting.student_flags,
             "share": setting.share_flags,
         }
         # A run without one of these stages would put its files in the place of that with it.
@@ -205,6 +216,7 @@ class Experiment:
             "criterion": config.criterion if pruned else None,
             "schedule": config.schedule if pruned else None,
             "rewind": _rewind(config) if pruned else None,
+            "teacher": _teacher(config),
             "epochs": 0 if config.user_model else config.epochs,
             "retrain_epochs": sum(item.plan.epochs for item in rounds),
             "learning_rate": plan.rate.at_epoch(0),
@@ -236,25 +248,34 @@ class Experiment:
             self.summary |= training_figures(history, accuracies, history, self._images)
         self._write("running")
 
-    def train_control(self, dense_weights: list[np.ndarray]) -> None:
+    def train_control(self, dense_weights: list[np.ndarray]) -> Any:
         """Gives the unpruned baseline the same extra epochs, so that a loss has a measure."""
         setting = self.setting
-        _, history = train_control(setting, self.baseline, dense_weights)
+        model, history = train_control(setting, self.baseline, dense_weights)
         self.summary["control_history"] = history
         self.summary["control_accuracy"] = history[-1]["test_accuracy"]
         _LOG.info("control: %s %.4f", setting.judged_by, history[-1][setting.judged_by])
         self._write("running")
+        return model
+
+    def _teacher_of(self, control: Any, dense_weights: list[np.ndarray]) -> Teacher | None:
+        """What the pruned network learns from beside the labels, where it does."""
+        config = self.config
+        if not config.distill:
+            return None
+        unpruned = self._dense_model(dense_weights) if control is None else control
+        return Teacher(unpruned, config.distill, config.distill_temperature)
 
     def prune_and_retrain(self, dense_weights: list[np.ndarray]) -> Any:
         """Follows the schedule to its end: one round, several, or one that prunes as it trains."""
-        setting, config = self.setting, self.config
+        setting, config, teacher = self.setting, self.config, self._teacher
         model = setting.new_model(setting.retrain_flags["retrain_dropout"])
         model.set_weights(dense_weights)
         history: list[dict[str, Any]] = []
         for item in rounds_of(setting):
             before = len(history)
             if config.schedule == "gradual":
-                model, history = retrain_gradually(setting, self.folder, item, model)
+                model, history = retrain_gradually(setting, self.folder, item, model, teacher)
                 self.summary["protected_layers"] = protected_layers(config, model)
                 # The epoch in which the last weight goes ends at the target.
                 before = ramp_of(setting).end_step // setting.retrain_steps
@@ -262,7 +283,8 @@ class Experiment:
                 model = self.prune_and_test(item, model)
                 if config.rewind == "weights":
                     model = rewound(setting, model)
-                history = joined(history, retrain_round(setting, self.folder, item, model))
+                then = retrain_round(setting, self.folder, item, model, teacher)
+                history = joined(history, then)
             self._audit("retrained", item.stage("prune"), model)
             accuracies = history[-1] if len(history) > before else setting.evaluator(model)()
             at_target = history[before:]
@@ -312,7 +334,9 @@ class Experiment:
         """Shares weights and trains their centroids; the model changes in place."""
         setting = self.setting
         _LOG.info("share weights: bits %s", text_of(self.config.share_bits))
-        price, first, history = share_round(setting, self.folder, self._share_mark, model)
+        price, first, history = share_round(
+            setting, self.folder, self._share_mark, model, self._teacher
+        )
         last = history[-1] if history else first
         self.summary["share_rate"] = price
         self.summary["share_first_accuracy"] = first["test_accuracy"]

@@ -271,6 +271,18 @@ class FlagTable:
     retrain_dropout: float = flag(
         -1.0, "Dropout rate when retraining; -1: as in dense training.", "retrain", below=1
     )
+    distill: float = flag(
+        0.0,
+        "Weight of what the unpruned network says (the control; without one the dense network) in "
+        "the loss of the pruned one, of its centroids too: from 0, the labels alone, to 1, it "
+        "alone. Costs about a third of a step. The control has the labels alone.",
+        "distill",
+        low=0,
+        high=1,
+    )
+    distill_temperature: float = flag(
+        2.0, "Temperature at which --distill compares them.", "distill", low=1
+    )
     control: bool = flag(
         True, "Train the control too: the unpruned baseline, same extra epochs.", "run"
     )

@@ -46,7 +46,7 @@ class Round:
 
 def prune_flags(setting: Setting) -> dict[str, Any]:
     """The flags that shape what is pruned: those of retraining too, where rounds repeat it."""
-    again = setting.retrain_flags if setting.config.schedule == "iterative" else {}
+    again = setting.student_flags if setting.config.schedule == "iterative" else {}
     return setting.config.shaping("prune") | again
 
 
@@ -70,7 +70,7 @@ def rounds_of(setting: Setting) -> list[Round]:
         last = number == count
         label = f"retrain-round{number}" if count > 1 else "retrain"
         prune_mark = fingerprint(prune_flags(setting), before)
-        before = fingerprint(setting.retrain_flags, prune_mark)
+        before = fingerprint(setting.student_flags, prune_mark)
         control = fingerprint(setting.retrain_flags, control)
         rounds.append(
             Round(

@@ -151,6 +151,21 @@ class Setting:
         return flags
 
     @functools.cached_property
+    def student_flags(self) -> dict[str, Any]:
+        """The flags of retraining that shape the pruned network, which may have a teacher.
+
+        The control learns from the labels alone: `retrain_flags` are its.
+        """
+        return self.retrain_flags | self.teacher_flags
+
+    @functools.cached_property
+    def teacher_flags(self) -> dict[str, Any]:
+        """The flags that shape what a teacher tells; none without one."""
+        if not self.config.distill:
+            return {}
+        return self.config.shaping("distill") | {"teacher": self.config.teacher}
+
+    @functools.cached_property
     def dense_mark(self) -> str:
         """Fingerprint of the dense model: flags, data, and the user's file."""
         checksum = 0
@@ -209,7 +224,7 @@ class Setting:
     def share_flags(self) -> dict[str, Any]:
         """The flags that shape how weights are shared, and their centroids trained."""
         config = self.config
-        flags = config.shaping("share")
+        flags = config.shaping("share") | self.teacher_flags
         flags["retrain_batch_size"] = self.retrain_flags["retrain_batch_size"]
         flags["retrain_lr_decay_rate"] = config.retrain_lr_decay_rate
         if config.share_bytes:  # the bytes are those of this file

@@ -30,6 +30,7 @@ from tfprune.pruning_flags import group_of, prune_arguments, ramp_of
 from tfprune.rounds import Round, control_rounds, prune_flags
 from tfprune.run_dir import RunDir, fingerprint
 from tfprune.setting import Setting
+from tfprune.training.distillation import Teacher
 from tfprune.training.stage import train_stage
 
 History = list[dict[str, Any]]
@@ -130,14 +131,16 @@ def rewound(setting: Setting, model: Any) -> Any:
     return ticket
 
 
-def retrain_round(setting: Setting, folder: RunDir, item: Round, model: Any) -> History:
+def retrain_round(
+    setting: Setting, folder: RunDir, item: Round, model: Any, teacher: Teacher | None
+) -> History:
     """Trains what is left; what was removed stays exactly zero."""
-    stage, mark = item.stage("retrain"), item.retrain_mark
-    return train_stage(setting, folder, stage, setting.retrain_flags, mark, model, item.plan)
+    stage, flags, mark = item.stage("retrain"), setting.student_flags, item.retrain_mark
+    return train_stage(setting, folder, stage, flags, mark, model, item.plan, teacher=teacher)
 
 
 def retrain_gradually(
-    setting: Setting, folder: RunDir, item: Round, model: Any
+    setting: Setting, folder: RunDir, item: Round, model: Any, teacher: Teacher | None
 ) -> tuple[Any, History]:
     """Prunes step by step while training: (new model, history with `group_sparsity`).
 
@@ -163,18 +166,19 @@ def retrain_gradually(
         setting,
         folder,
         item.stage("retrain"),
-        setting.retrain_flags,
+        setting.student_flags,
         item.retrain_mark,
         model,
         item.plan,
         after_epoch=note_sparsity,
         before_step=before_step,
+        teacher=teacher,
     )
     return model, history
 
 
 def share_round(
-    setting: Setting, folder: RunDir, mark: str, model: Any
+    setting: Setting, folder: RunDir, mark: str, model: Any, teacher: Teacher | None
 ) -> tuple[float, dict[str, Any], History]:
     """Shares the weights of a retrained model, in place, and trains its centroids.
 
@@ -195,7 +199,9 @@ def share_round(
     )
     first = setting.evaluator(model)()
     flags, plan = setting.share_flags, setting.share_plan()
-    history = train_stage(setting, folder, "share", flags, mark, model, plan, members=members)
+    history = train_stage(
+        setting, folder, "share", flags, mark, model, plan, members=members, teacher=teacher
+    )
     return price, first, history
 
 

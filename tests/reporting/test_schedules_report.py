@@ -109,6 +109,7 @@ def test_the_picture_is_a_png_of_readme_width_and_the_same_each_time(runs):
         ({"schedule": "iterative", "rounds": ROUNDS}, "iterative, 2 rounds"),
         ({"rewind": "weights, epoch 1"}, "one shot, weights of epoch 1"),
         ({"rewind": "none"}, "one shot"),
+        ({"teacher": "control, weight 0.5"}, "one shot, distilled"),
         ({"schedule": None}, "one shot"),
     ],
 )

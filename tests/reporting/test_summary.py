@@ -101,7 +101,7 @@ def test_keys_are_those_of_the_contract_and_additional_ones():
     additional = ["share_first_accuracy", "shared_accuracy", "share_history"]
     additional += ["control_history", "protected_layers", "shrunk", "qat_history"]
     additional += ["dense_history", "deterministic", "retrain_epochs", "peak_memory_bytes"]
-    additional += ["rewind", "precision", "share_rate"]
+    additional += ["rewind", "precision", "share_rate", "teacher"]
     assert list(KEYS) == [*CONTRACT, *additional]
     assert all(key.meaning for key in KEYS.values())
 

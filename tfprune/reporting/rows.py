@@ -36,6 +36,7 @@ _SETTINGS = (
     "criterion",
     "schedule",
     "rewind",
+    "teacher",
     "epochs",
     "retrain_epochs",
     "learning_rate",
@@ -117,14 +118,16 @@ def final_accuracy(run: Summary) -> float | None:
 def schedule_of(run: Summary) -> str:
     """When weights were removed, in words: `iterative, 5 rounds`, `one shot, weights of epoch 1`.
 
-    Learning rates rewound are not said: `lr_decay` has them.
+    And whether an unpruned network taught what was left: `gradual, distilled`. Learning rates
+    rewound are not said: `lr_decay` has them.
     """
     words = {"one_shot": "one shot", "gradual": "gradual"}
     text = words.get(run["schedule"] or "one_shot", str(run["schedule"]))
     if run["rounds"]:
         text += f", {len(run['rounds'])} rounds"
     what, _, place = (run["rewind"] or "none").partition(", ")
-    return f"{text}, weights of {place}" if what == "weights" else text
+    text += f", weights of {place}" if what == "weights" else ""
+    return text + (", distilled" if run["teacher"] else "")
 
 
 def final_minus_control(run: Summary) -> float | None:

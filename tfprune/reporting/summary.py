@@ -109,6 +109,7 @@ _ADDITIONAL = (
     Key("rewind", "text", "what retraining went back to, as `weights, epoch 1`; or none"),
     Key("precision", "text", "what training multiplied in: float32 or bfloat16"),
     Key("share_rate", "number", "price of a bit at which weights were shared"),
+    Key("teacher", "text", "what a distilled run learnt from, as `control, weight 0.5, ...`"),
 )
 
 #: Every key of `summary.json`, in the file's order. Those of `_ADDITIONAL` may be absent

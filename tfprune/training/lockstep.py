@@ -22,6 +22,7 @@ from tfprune.cluster import cluster_of
 from tfprune.data import Split
 from tfprune.export.small_twin import SmallTwin
 from tfprune.machine import versions
+from tfprune.training.distillation import Teacher
 from tfprune.training.distribution import ONE_DEVICE, Replicas, StrategyReplicas, check_keras
 from tfprune.training.inputs import Augmentation, Normalization
 from tfprune.training.interrupt import Interruptible
@@ -70,11 +71,13 @@ def steps_of(
     replicas: Replicas,
     members: Mapping[str, np.ndarray] | None = None,
     small: SmallTwin | None = None,
+    teacher: Teacher | None = None,
 ) -> Steps:
     """The training steps of a model on whatever computes; arguments as those of `Steps`."""
     if isinstance(replicas, Workers):
+        assert teacher is None, "the workers have none"  # `check_distillation` refuses it
         return LeadingSteps(model, plan, train, normalization, replicas, members, small)
-    return Steps(model, plan, train, normalization, replicas, members, small)
+    return Steps(model, plan, train, normalization, replicas, members, small, teacher)
 
 
 class LeadingSteps(Steps):

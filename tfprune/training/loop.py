@@ -22,6 +22,7 @@ from tfprune.data import Split
 from tfprune.errors import TfpruneError
 from tfprune.export.small_twin import SmallTwin
 from tfprune.training.checkpoint import CheckpointFolder, Progress
+from tfprune.training.distillation import Teacher
 from tfprune.training.distribution import ONE_DEVICE, Replicas
 from tfprune.training.inputs import Normalization
 from tfprune.training.interrupt import InterruptedRunError, Interruptible
@@ -52,6 +53,7 @@ class Trainer:
         before_step: Callable[[int], int | None] | None = None,
         members: Mapping[str, np.ndarray] | None = None,
         small: SmallTwin | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         """Prepares training; nothing is read or run yet.
 
@@ -70,11 +72,14 @@ class Trainer:
             replicas: what computes.
             members: of centroids, which then train in the place of their kernels: see `Steps`.
             small: the model's small twin, which then trains in its place: see `Steps`.
+            teacher: what the model learns from beside the labels: see `Steps`.
 
         Raises:
             UsageError: a batch size that does not fit the training set or the replicas.
         """
-        self._training = steps_of(model, plan, train, normalization, replicas, members, small)
+        self._training = steps_of(
+            model, plan, train, normalization, replicas, members, small, teacher
+        )
         self._replicas = replicas
         self._plan = plan
         self._images = len(train.images)

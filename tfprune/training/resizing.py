@@ -73,12 +73,12 @@ def resized(images: tf.Tensor, side: int) -> tf.Tensor:
     return tf.image.resize(images, (side, side), method="area") if side else images
 
 
-def forward_at(model: Any, side: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """What computes a model's outputs, as in training, on images of a side (0: its own)."""
+def forward_at(model: Any, side: int, *, training: bool = True) -> Callable[[tf.Tensor], tf.Tensor]:
+    """What computes a model's outputs, as in training or not, on images of a side (0: its own)."""
 
     def forward(images: tf.Tensor) -> tf.Tensor:
         with small_maps_by_taps(model), _any_shape(model) if side else contextlib.nullcontext():
-            return model(images, training=True)
+            return model(images, training=training)
 
     return forward
 

@@ -13,6 +13,7 @@ from tfprune.export.small_twin import small_twin
 from tfprune.run_dir import RunDir
 from tfprune.setting import Setting
 from tfprune.training.checkpoint import CheckpointFolder, load_arrays, save_arrays
+from tfprune.training.distillation import Teacher
 from tfprune.training.loop import Trainer
 from tfprune.training.plan import Plan
 from tfprune.training.tensorboard import TensorBoard
@@ -32,6 +33,7 @@ def train_stage(
     after_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
     before_step: Callable[[int], int | None] | None = None,
     members: Mapping[str, np.ndarray] | None = None,
+    teacher: Teacher | None = None,
     with_board: bool = True,
 ) -> list[dict[str, Any]]:
     """Trains a model by a plan, or loads the result that stands.
@@ -49,6 +51,7 @@ def train_stage(
         after_epoch: is shown each new row of the history first, and may add to it.
         before_step: see `Trainer`.
         members: see `Trainer`.
+        teacher: see `Trainer`.
         with_board: whether TensorBoard, if the run writes it, shows this stage.
 
     Returns:
@@ -77,6 +80,7 @@ def train_stage(
             replicas=setting.replicas,
             members=members,
             small=small,
+            teacher=teacher,
         )
         board = None
         if setting.config.tensorboard and with_board:

@@ -12,6 +12,7 @@ from tfprune.data import Split
 from tfprune.errors import UsageError
 from tfprune.export.small_twin import SmallTwin
 from tfprune.training.centroids import Centroids
+from tfprune.training.distillation import Teacher
 from tfprune.training.distribution import Replicas
 from tfprune.training.inputs import Normalization
 from tfprune.training.objective import Objective
@@ -43,6 +44,7 @@ class Steps:
         replicas: Replicas,
         members: Mapping[str, np.ndarray] | None = None,
         small: SmallTwin | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         """Makes the optimizer; a graph is traced by the first `run` that needs it.
 
@@ -55,12 +57,13 @@ class Steps:
             members: of the centroids of kernels that share weights, as `Centroids` takes them.
             small: the model's small twin, to be trained in its place; then there are no
                 members, and the masks do not change.
+            teacher: what the model learns from beside the labels; on one device.
 
         Raises:
             UsageError: the batch is larger than the training set, or cannot be shared out.
         """
         check_batch(plan.batch_size, len(train.images), replicas)
-        self._model, self._small = model, small
+        self._model, self._small, self._teacher = model, small, teacher
         self._held = model if small is None else small.model  # what this process trains, or copies
         self._plan = plan
         self._train = train
@@ -146,6 +149,7 @@ class Steps:
         key = stage_key(plan.seed, plan.draws)
         objective = Objective(model, plan.label_smoothing)
         states, forward = random_states(model), forward_at(model, side)
+        lesson = None if self._teacher is None else self._teacher.lesson(model, side)
         trained, centroids = list(model.trainable_variables), self._centroids
         kernels = [variable for variable in trained if len(variable.shape) > 1]
 
@@ -162,8 +166,10 @@ class Steps:
             set_states(replicas.own(states), tf.constant(key, tf.int32), number)
             images = resized(plan.augmentation(images, seed, place), side)
             with tf.GradientTape() as tape:
-                outputs = forward(self._normalization(images))
+                inputs = self._normalization(images)
+                outputs = forward(inputs)
                 loss = objective.loss(labels, outputs)
+                loss = loss if lesson is None else lesson(loss, inputs, outputs)
                 total = tf.add_n([loss, *model.losses]) if model.losses else loss
             gradients = tape.gradient(total, trained)
             right = objective.correct(labels, outputs)

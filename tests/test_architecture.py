@@ -20,7 +20,7 @@ ROOMS = [
     {"export", "compression"},
     {"figures"},
     {"setting", "training", "rounds", "pruning_flags"},
-    {"baseline", "scan", "stages"},
+    {"baseline", "recipe", "scan", "stages"},
     {"job", "report", "result_files", "verify", "compress", "decompress"},
     {"experiment"},
     {"main", "sensitivity", "sweep"},

@@ -27,12 +27,12 @@ from tfprune.export.audit import audit, require_ok
 from tfprune.figures import layer_contents, layer_figures, round_figures, training_figures
 from tfprune.flag_field import text_of
 from tfprune.logs import log_to
-from tfprune.machine import machine, versions
 from tfprune.memory import peak_memory
 from tfprune.pruning.curves import Proposal
 from tfprune.pruning.masks import load_masks
 from tfprune.pruning.pruner import prune
 from tfprune.pruning_flags import prune_arguments, ramp_of
+from tfprune.recipe import identity, recipe
 from tfprune.reporting.console import console_row
 from tfprune.reporting.ledger import ledger
 from tfprune.reporting.summary import empty_summary, read_summary, write_summary
@@ -90,38 +90,13 @@ def dry_run(setting: Setting) -> dict[str, Any]:
     untrained network they show the form, not the figures, of the run.
     """
     config = setting.config
-    summary = empty_summary() | _identity(config) | {"status": "dry run"}
+    summary = empty_summary() | identity(config) | {"status": "dry run"}
     model = setting.new_model()
     if config.sparsity:
         model = prune(model, **prune_arguments(setting, model))
     summary |= layer_figures(model)
     _LOG.info("%s", console_row(summary))
     return summary
-
-
-def _identity(config: Config) -> dict[str, Any]:
-    return {
-        "status": "running",
-        "name": config.run_name,
-        "network": config.network,
-        "dataset": config.dataset,
-        "group": config.group if config.sparsity else "dense",
-        "target_sparsity": config.sparsity,
-        "seed": config.seed,
-    }
-
-
-def _rewind(config: Config) -> str:
-    """What the summary says of rewinding: "weights, epoch 1", "rate, epoch 0", or "none"."""
-    return "none" if config.rewind == "none" else f"{config.rewind}, epoch {config.rewind_epoch}"
-
-
-def _teacher(config: Config) -> str | None:
-    """What the summary says of the teacher: "control, weight 0.5, temperature 2", or None."""
-    if config.teacher is None:
-        return None
-    weight, temperature = config.distill, config.distill_temperature
-    return f"{config.teacher}, weight {weight:g}, temperature {temperature:g}"
 
 
 def _earlier(path: Path) -> dict[str, Any]:
@@ -142,7 +117,7 @@ class Experiment:
         self.config = setting.config
         self.folder = folder
         self.baseline = baseline_folder(setting)
-        self.summary: dict[str, Any] = empty_summary() | _identity(self.config)
+        self.summary: dict[str, Any] = empty_summary() | identity(self.config)
         self.summary |= _earlier(folder.summary)
         self._since = time.monotonic()
         self._teacher: Teacher | None = None
@@ -192,7 +167,7 @@ class Experiment:
         for stage, mark in marks.items():
             self.folder.begin(stage, flags[stage], mark)
         write_text(self.folder.flags, self.config.to_flagfile())
-        self.summary |= self._recipe()
+        self.summary |= recipe(self.setting)
         self._write("running")
 
     def _marks(self) -> dict[str, str]:
@@ -204,30 +179,6 @@ class Experiment:
         else:
             marks = {"dense": setting.dense_mark}
         return marks | ({"share": self._share_mark} if self.config.share_bits else {})
-
-    def _recipe(self) -> dict[str, Any]:
-        """The summary's keys that the flags alone decide."""
-        config, setting = self.config, self.setting
-        pruned = config.sparsity > 0
-        rounds = rounds_of(setting) if pruned else []
-        plan = rounds[-1].plan if pruned else setting.dense_plan()
-        return {
-            "allocation": config.allocation_label if pruned else None,
-            "criterion": config.criterion if pruned else None,
-            "schedule": config.schedule if pruned else None,
-            "rewind": _rewind(config) if pruned else None,
-            "teacher": _teacher(config),
-            "epochs": 0 if config.user_model else config.epochs,
-            "retrain_epochs": sum(item.plan.epochs for item in rounds),
-            "learning_rate": plan.rate.at_epoch(0),
-            "lr_decay": str(plan.rate),
-            "batch_size": plan.batch_size,
-            "optimizer": config.optimizer,
-            "deterministic": config.deterministic,
-            "precision": setting.precision,
-            "versions": versions(),
-            "machine": machine(),
-        }
 
     @property
     def _images(self) -> int:

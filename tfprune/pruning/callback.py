@@ -20,7 +20,8 @@ class PruningCallback(keras.callbacks.Callback):
     and over saving and loading a compiled model: an update that the schedule wants at step t is
     made when t steps are done. With `steps_per_execution` it is made after the call that passes
     t. A sparsity at or below the one that is reached changes nothing. `logs` of each epoch hold
-    `group_sparsity`, the fraction of the group's weights that are removed.
+    `group_sparsity`, the fraction of the group's weights that are removed; of several callbacks,
+    one for each part of the model with a target of its own, the last one's.
 
     Args:
         schedule: when and how much: `tfprune.PolynomialSchedule`, any `PruningSchedule` of
@@ -48,7 +49,10 @@ class PruningCallback(keras.callbacks.Callback):
             )
         for name in ("sparsity", "in_place", "layer_sparsity", "quality"):
             if name in options:
-                raise UsageError(f"the schedule decides how much goes. Received: {name}")
+                raise UsageError(
+                    "the schedule decides how much goes, of the layers of its callback: others "
+                    f"with another target have a callback of their own. Received: {name}"
+                )
         self.schedule = schedule
         self.options = options
         self._checked = -1

@@ -307,7 +307,7 @@ class FlagTable:
     share_bytes: int = flag(
         0,
         "Instead of --share_rate: the lowest price at which model.tfprune has at most so many "
-        "bytes; 0: --share_rate decides.",
+        "bytes (less 0.3%, which training centroids may add); 0: --share_rate decides.",
         "share",
         low=0,
     )

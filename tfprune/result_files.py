@@ -80,7 +80,18 @@ def write_files(
         exports, audits = code_file(forms[0], judge, folder, coder=coder, other_bits=other_bits)
         found["exports"] |= exports
         found["audit"] |= audits
+        warn_if_larger(exports["tfprune"]["bytes"], config.share_bytes)
     return found
+
+
+def warn_if_larger(there: int, wanted: int) -> None:
+    """Says that a coded file has more bytes than `--share_bytes` asks for (0: nothing)."""
+    if wanted and there > wanted:
+        _LOG.warning(
+            "model.tfprune has %d bytes, more than --share_bytes=%d: training changed the order of "
+            "its centroids, and with it their code",
+            *(there, wanted),
+        )
 
 
 def _dense_file(

@@ -7,6 +7,7 @@ told in `experiment`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -205,6 +206,10 @@ def share_round(
     return price, first, history
 
 
+#: What training of centroids may add to a file, as a fraction; see `price_within`.
+_GROWTH = 0.003
+
+
 def _price(setting: Setting, folder: RunDir, mark: str, model: Any) -> float:
     """That of --share_rate, or the one that --share_bytes comes to, looked for once."""
     config = setting.config
@@ -213,10 +218,11 @@ def _price(setting: Setting, folder: RunDir, mark: str, model: Any) -> float:
     stage, flags = "share-price", setting.share_flags
     held = folder.begin(stage, flags, mark)
     if held is None:
+        growth = math.ceil(_GROWTH * config.share_bytes) if config.share_epochs else 0
         price = price_within(
             model,
             config.bits_by_layer(),
-            config.share_bytes,
+            max(config.share_bytes - growth, 1),
             initialisation=config.share_initialisation,
             seed=config.seed,
             coder=config.coder,

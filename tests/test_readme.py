@@ -48,7 +48,8 @@ def test_the_python_blocks_run_in_order(tmp_path):
 
 @pytest.mark.parametrize("document", TEXTS)
 def test_the_commands_name_modules_and_files_that_exist(document):
-    for line in "".join(blocks(document, "bash")).splitlines():
+    commands = "".join(blocks(document, "bash")).replace("\\\n", " ")  # lines that go on
+    for line in commands.splitlines():
         words = shlex.split(line, comments=True)
         for before, word in itertools.pairwise(words):
             if before == "-m" and word.startswith("tfprune"):

@@ -108,6 +108,16 @@ def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]], texts:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
 
 
+def _without_empty_columns(
+    header: Sequence[str], lines: Iterable[Sequence[str]]
+) -> list[Sequence[str]]:
+    """Header and lines without the columns in which no line says anything."""
+    lines = list(lines)
+    columns = zip(header, *lines, strict=True)
+    told = [column for column in columns if not lines or set(column[1:]) != {NONE}]
+    return list(zip(*told, strict=True))
+
+
 # -- the results ---------------------------------------------------------------------------
 
 _LEGEND = """\
@@ -132,9 +142,13 @@ def results_markdown(rows: Sequence[ResultRow]) -> str:
 
 
 def headline_markdown(rows: Sequence[ResultRow]) -> str:
-    """What matters of each finished run of ours: accuracies, the control's, the published one's."""
+    """What matters of each finished run of ours: accuracies, the control's, the published one's.
+
+    Only a run that kept some training images for it has a validation accuracy, and the
+    published accuracy is beside what was measured on the test set, too.
+    """
     header = ["run", "seeds", "removed", "dense", "control", "**pruned, retrained**"]
-    header += ["− control", "published", "epochs"]
+    header += ["− control", "validation", "published", "epochs"]
 
     def line(row: ResultRow) -> list[str]:
         count = len(row.runs)
@@ -146,15 +160,18 @@ def headline_markdown(rows: Sequence[ResultRow]) -> str:
             share = percents(row.spread(itemgetter("group_sparsity")), count)
             removed, final = f"{share} of {row.group}", f"**{final}**"
         difference = percents(row.spread(final_minus_control), count, "+")
-        published = percent(row.published.accuracy if row.published else None)
-        cells = [removed, dense, control, final, difference, published, _epochs(row)]
+        validation = percents(row.spread(itemgetter("validation_accuracy")), count)
+        known = row.published if dense != NONE else None
+        published = percent(known.accuracy if known else None)
+        cells = [removed, dense, control, final, difference, validation, published, _epochs(row)]
         return [row.name, str(count), *cells]
 
     parts = []
     for members in sections(rows).values():
         ours = [r for r in members if r.status == COMPLETE and not r.has_published_settings]
         if ours:
-            parts.append(markdown_table(header, map(line, ours), 1))
+            told, *lines = _without_empty_columns(header, map(line, ours))
+            parts.append(markdown_table(told, lines, 1))
     return "\n\n".join(parts) + "\n"
 
 

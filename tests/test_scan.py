@@ -5,6 +5,8 @@ import pytest
 
 from tfprune import scan
 from tfprune.config import Config
+from tfprune.pruning.curves import Sensitivity
+from tfprune.run_dir import RunDir
 from tfprune.setting import Setting
 
 
@@ -36,3 +38,28 @@ def test_points_of_another_scan_or_of_a_damaged_file_are_measured_again(tmp_path
         path.write_text(damaged)
         assert scan._read_points(path, "mark") == {}
         assert "points.json, which is damaged" in caplog.records[-1].message
+
+
+def test_the_search_for_a_budget_measures_each_proposal_once(tmp_path, monkeypatch):
+    removed = []
+
+    def evaluator(model, normalization, split):
+        def accuracy():
+            kernel = model.get_layer("fc2").layer.kernel.numpy()
+            removed.append(int(kernel.size - np.count_nonzero(kernel)))
+            return 0.9 if removed[-1] <= 0.4 * kernel.size else 0.5
+
+        return accuracy
+
+    monkeypatch.setattr(scan, "evaluator", evaluator)
+    setting = Setting(Config(runs_dir=str(tmp_path), group="fc2"))
+    found = Sensitivity(0.9, {"fc2": 10080}, {"fc2": ((0.5, 0.89), (0.9, 0.5))})
+    folder = RunDir(tmp_path / "run")
+    (proposal,) = scan.report_scan(
+        setting, folder, found, setting.new_model(), [{"accuracy_budget": 0.02}]
+    )
+    # Found to half a percent of the weights, in more than one step, the last of them known.
+    assert 0.395 * 10080 < proposal.removed["fc2"] <= 0.4 * 10080
+    assert len(removed) == len(set(removed)) > 1
+    (row,) = json.loads(folder.sensitivity.read_text())["proposals"]
+    assert row["measured_accuracy"] == 0.9

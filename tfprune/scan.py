@@ -152,11 +152,16 @@ def report_scan(
     wrapped = prune(model, 0.0, layers=list(found.sizes))
     dense, accuracy = wrapped.get_weights(), evaluator(wrapped, setting.normalization, split)
 
+    measured: dict[tuple[tuple[str, float], ...], float] = {}
+
     def measure(proposed: Proposal) -> float:
-        wrapped.set_weights(dense)  # masks, too
-        how: dict[str, Any] = {"criterion": config.criterion, "seed": config.seed}
-        prune(wrapped, layer_sparsity=proposed.layer_sparsity, in_place=True, **how)
-        return accuracy()
+        key = tuple(proposed.layer_sparsity.items())
+        if key not in measured:  # the search for a budget has measured what it settles on
+            wrapped.set_weights(dense)  # masks, too
+            how: dict[str, Any] = {"criterion": config.criterion, "seed": config.seed}
+            prune(wrapped, layer_sparsity=proposed.layer_sparsity, in_place=True, **how)
+            measured[key] = accuracy()
+        return measured[key]
 
     proposals, rows = [], []
     for target in targets:

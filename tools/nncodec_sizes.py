@@ -7,7 +7,6 @@ first, as PyTorch has it, with and without row skipping and parameter optimisati
 that decodes to the same levels counts. Prints JSON, name -> bytes.
 """
 
-import contextlib
 import itertools
 import json
 import os
@@ -19,13 +18,15 @@ import torch
 
 # nncodec imports torchvision, and nothing of it is used here. Where its operators do not load
 # (PyTorch without CUDA, torchvision with) it still wants to describe these.
-for name in ("nms", "qnms"):
-    with contextlib.suppress(RuntimeError):
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:
+    for name in ("nms", "qnms"):
         torch.library.define(
             f"torchvision::{name}", "(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor"
         )
 
-from nncodec import nnc  # noqa: E402
+from nncodec import nnc
 
 
 def smallest(levels):

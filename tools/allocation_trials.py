@@ -32,10 +32,13 @@ from tfprune.command import exit_status_of
 from tfprune.config import Config
 from tfprune.errors import UsageError
 from tfprune.flags import parse
-from tfprune.keras_line import choose_keras
+from tfprune.keras_line import choose_keras, keras_line_of
 from tfprune.quiet import quiet
 
 _VALUE_BITS = 4
+#: The arguments of `tfprune.prune` that say what is removed where, not how it is chosen.
+_WHAT = {"sparsity", "layers", "exclude", "allocation", "layer_sparsity", "quality"}
+_WHAT |= {"target_bytes", "target_macs"}
 #: A round multiplies what a layer keeps by at most this, or divides it.
 _LARGEST_STEP = 1.5
 
@@ -115,8 +118,10 @@ def nearer(given: Weights, gain: Mapping[str, float]) -> dict[str, tuple[int, in
     return at(high)
 
 
-def trying(config: Config, steps: int) -> tuple[Callable[[str, Mapping | None], Trial], Mapping]:
-    """What tries arguments of `tfprune.prune` (None: nothing), and those that the flags are.
+def trying(config: Config, steps: int) -> Callable[[str, Mapping[str, float] | None], Trial]:
+    """What tries an allocation, by its name: layer -> sparsity, or None for that of the flags.
+
+    Layers that are not named stay whole.
 
     Raises:
         TfpruneError: flags that do not fit each other, or more steps than an epoch has.
@@ -152,10 +157,15 @@ def trying(config: Config, steps: int) -> tuple[Callable[[str, Mapping | None], 
     order = order[: steps * batch].reshape(steps, batch)
     rates = plan.rate.steps(0, setting.retrain_steps)[:steps]
 
-    def tried(name: str, arguments: Mapping | None) -> Trial:
+    as_flags = prune_arguments(setting, plain)
+    how = {name: value for name, value in as_flags.items() if name not in _WHAT}
+
+    def tried(name: str, allocation: Mapping[str, float] | None) -> Trial:
         model.set_weights(unpruned)  # masks, too
-        if arguments is not None:
-            prune(model, **arguments, in_place=True)
+        if allocation is None:
+            prune(model, **as_flags, in_place=True)
+        elif allocation:
+            prune(model, layer_sparsity=allocation, **how, in_place=True)
         weights = {each.name: (each.kept, each.size) for each in describe(model) if each.pruned}
         training.assign([*model.get_weights(), *fresh])
         losses, _ = training.run(order, rates, 0)
@@ -163,7 +173,7 @@ def trying(config: Config, steps: int) -> tuple[Callable[[str, Mapping | None], 
         print(f"{name}: {trial.kilobytes:.4g} kB, loss {trial.loss:.4f}", flush=True)
         return trial
 
-    return tried, prune_arguments(setting, plain)
+    return tried
 
 
 def table(dense: Trial, given: Trial, trials: Sequence[tuple[str, Trial]]) -> str:
@@ -195,19 +205,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not factors or min(factors) <= 0 or set(factors) == {1.0}:
         parser.error(f"--keep takes factors above 0, comma-separated; received {options.keep!r}")
     config = parse(flags)
-    choose_keras(2)
-    tried, how = trying(config, options.steps)
-    dense, text = tried("dense", None), ""
+    choose_keras(2 if config.user_model is None else keras_line_of(config.user_model))
+    tried = trying(config, options.steps)
+    dense, allocation, text = tried("dense", {}), None, ""
     for number in range(1, options.rounds + 1):
-        given = tried(f"round {number}", how)
+        given = tried(f"round {number}", allocation)
         trials = []
         for layer, weights in given.weights.items():
             for factor in factors:
-                sparsity = sparsities({**given.weights, layer: scaled(weights, factor)})
-                trial = tried(f"{layer} x {factor:g}", {"layer_sparsity": sparsity})
-                trials.append((layer, trial))
-        how = {"layer_sparsity": sparsities(nearer(given.weights, gains(given, trials)))}
-        flag = ",".join(f"{name}={value:.4f}" for name, value in how["layer_sparsity"].items())
+                variant = sparsities({**given.weights, layer: scaled(weights, factor)})
+                trials.append((layer, tried(f"{layer} x {factor:g}", variant)))
+        allocation = sparsities(nearer(given.weights, gains(given, trials)))
+        flag = ",".join(f"{name}={value:.4f}" for name, value in allocation.items())
         then = f"as flags: --allocation=explicit --layer_sparsity={flag}"
         text += f"{table(dense, given, trials)}\n\n{then}\n\n"
         print(f"\n{text.rstrip()}\n" if number == options.rounds else then, flush=True)

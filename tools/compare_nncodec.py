@@ -7,8 +7,9 @@ nncodec is the reference implementation of ISO/IEC 15938-17 and needs an environ
 (NumPy 1, PyTorch). Tensors are the kernels of `results/compression/*.tfprune` and a random layer
 without structure. Both coders get integers: 0 for a removed weight, and the values above (below)
 zero counted from it, 1, 2, ... (-1, -2, ...). What the integers stand for, a codebook, both need,
-4 bytes an entry. Writes `results/compression/coders.json` and `.md`; with `--table` only the
-latter.
+4 bytes an entry. Writes `results/compression/coders.json` and `.md`, and exits with status 1 if
+the coder needs more bytes than it promises or than nncodec; with `--table` it writes only the
+latter, from what was measured before.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def main() -> int:
     write_text(options.out / "coders.md", table(record["rows"], record["nncodec"]))
     bad = [r["name"] for r in record["rows"] if r["context"] > min(bound(r), r["nncodec"])]
     print("larger than allowed, or than nncodec: " + (", ".join(bad) or "none"))
-    return 1 if bad else 0
+    return 1 if bad and not options.table else 0
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from tfprune.flags import parse
 from tfprune.keras_line import choose_keras, keras_line_of
 from tfprune.quiet import quiet
 
+#: What a kept weight's value takes, as the criterion `rate` has it.
 _VALUE_BITS = 4
 #: The arguments of `tfprune.prune` that say what is removed where, not how it is chosen.
 _WHAT = {"sparsity", "layers", "exclude", "allocation", "layer_sparsity", "quality"}
@@ -204,6 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         factors = []
     if not factors or min(factors) <= 0 or set(factors) == {1.0}:
         parser.error(f"--keep takes factors above 0, comma-separated; received {options.keep!r}")
+    if options.rounds < 1:
+        parser.error(f"--rounds takes a number from 1; received {options.rounds}")
     config = parse(flags)
     choose_keras(2 if config.user_model is None else keras_line_of(config.user_model))
     tried = trying(config, options.steps)

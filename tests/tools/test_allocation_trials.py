@@ -118,6 +118,7 @@ def test_rounds_on_a_network_end_with_flags_of_the_main_command(tmp_path):
         ("--sparsity=0", "received --sparsity=0, --steps=60"),
         ("--steps=3", "from 4 steps to those of an epoch"),
         ("--keep=0", "--keep takes factors above 0"),
+        ("--rounds=0", "--rounds takes a number from 1; received 0"),
         ("--keep=many", "received 'many'"),
     ],
 )

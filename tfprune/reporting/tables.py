@@ -112,9 +112,8 @@ def _without_empty_columns(
     header: Sequence[str], lines: Iterable[Sequence[str]]
 ) -> list[Sequence[str]]:
     """Header and lines without the columns in which no line says anything."""
-    lines = list(lines)
     columns = zip(header, *lines, strict=True)
-    told = [column for column in columns if not lines or set(column[1:]) != {NONE}]
+    told = [column for column in columns if set(column[1:]) != {NONE}]
     return list(zip(*told, strict=True))
 
 

@@ -37,6 +37,7 @@ MEASUREMENTS: dict[str, Callable[[Options], Found]] = {
     "training_vgg16_bn": training.vgg16_bn,
     "training_filters": training.filters,
     "training_precision": training.precision,
+    "training_convolutions": training.convolutions,
     "training_taps": training.taps,
     "pruning_alexnet": pruning.alexnet,
     "pruning_100_million": pruning.hundred_million,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def trainer(
     augmentation: dict[str, Any] | None = None,
     callbacks: bool = False,
     precision: str = "float32",
-    taps: bool = True,
+    ways: Sequence[str] = ("winograd", "taps"),
 ) -> None:
     """Our training, an epoch a round.
 
@@ -68,12 +69,12 @@ def trainer(
         augmentation: arguments of `Augmentation`.
         callbacks: whether TensorBoard and checkpoints are written, as in a run.
         precision: what a step multiplies in.
-        taps: whether convolutions of small maps are computed by taps, as a run does.
+        ways: of computing convolutions, beside TensorFlow's own; a run has both.
     """
     from tfprune.export.small_twin import small_twin
     from tfprune.pruning.macs import macs
     from tfprune.pruning.pruner import prune
-    from tfprune.training import small_maps
+    from tfprune.training import convolutions
     from tfprune.training.checkpoint import CheckpointFolder
     from tfprune.training.inputs import Augmentation, Normalization
     from tfprune.training.learning_rate import PiecewiseConstant
@@ -81,8 +82,10 @@ def trainer(
     from tfprune.training.plan import Plan
     from tfprune.training.tensorboard import TensorBoard
 
-    if not taps:
-        small_maps.MOST_PIXELS = 0
+    if "taps" not in ways:
+        convolutions.TAPS_PIXELS = 0
+    if "winograd" not in ways:
+        convolutions.WINOGRAD_PIXELS = (1, 0)
     began = [0.0, 0.0]
     steps_took: dict[str, float] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarking.floors import PROBE, rates
@@ -166,31 +167,63 @@ def precision(options: Options) -> Found:
     return found
 
 
-def taps(options: Options) -> Found:
-    """AlexNet and VGG-16-BN, convolutions of small maps by taps and as TensorFlow has them."""
+def convolutions(options: Options) -> Found:
+    """AlexNet and VGG-16-BN in float32, convolutions as a run has them, and in fewer ways."""
     found = Found([])
-    batch, steps = (4, 1) if options.quick else (128, 3)
-    for name, label in (("alexnet", "AlexNet"), ("vgg16_bn", "VGG-16-BN")):
-        job = Job(name, label, (32, 32, 3), batch, steps, 390, _CIFAR)
-        for precision in ("float32", "bfloat16") if has_bfloat16() else ("float32",):
-            ours = {**job.options, "augmentation": job.augmentation, "precision": precision}
-            timings = alternate(
-                [
-                    Contender("taps", "steps:trainer", ours),
-                    Contender("whole", "steps:trainer", {**ours, "taps": False}),
-                ],
-                options.rounds,
-                log=options.log,
-            )
+    for job, ours in _dense_jobs(options):
+        timings = alternate(
+            [
+                Contender("chosen", "steps:trainer", ours),
+                Contender("taps", "steps:trainer", {**ours, "ways": ["taps"]}),
+                Contender("whole", "steps:trainer", {**ours, "ways": []}),
+            ],
+            options.rounds,
+            log=options.log,
+        )
+        for name, theirs in (("whole", "Conv2D of TensorFlow"), ("taps", "small maps by taps")):
             found.lines.append(
                 _steps_compared(
-                    f"{label} step in {precision}, convolutions of small maps by taps / whole",
-                    ("tfprune", timings["taps"]),
-                    ("tfprune, Conv2D of TensorFlow", timings["whole"]),
+                    f"{job.label} step in float32, convolutions by Winograd and taps / {theirs}",
+                    ("tfprune", timings["chosen"]),
+                    (f"tfprune, {theirs}", timings[name]),
                     job,
                 )
             )
     return found
+
+
+def taps(options: Options) -> Found:
+    """AlexNet and VGG-16-BN in bfloat16, convolutions of small maps by taps and by TensorFlow."""
+    found = Found([])
+    if not has_bfloat16():
+        return Found([], ["bfloat16"])
+    for job, ours in _dense_jobs(options):
+        ours = {**ours, "precision": "bfloat16"}
+        timings = alternate(
+            [
+                Contender("taps", "steps:trainer", ours),
+                Contender("whole", "steps:trainer", {**ours, "ways": []}),
+            ],
+            options.rounds,
+            log=options.log,
+        )
+        found.lines.append(
+            _steps_compared(
+                f"{job.label} step in bfloat16, convolutions of small maps by taps / whole",
+                ("tfprune", timings["taps"]),
+                ("tfprune, Conv2D of TensorFlow", timings["whole"]),
+                job,
+            )
+        )
+    return found
+
+
+def _dense_jobs(options: Options) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """The two networks for CIFAR-10, and the options of a dense step of each."""
+    batch, steps = (4, 1) if options.quick else (128, 3)
+    for name, label in (("alexnet", "AlexNet"), ("vgg16_bn", "VGG-16-BN")):
+        job = Job(name, label, (32, 32, 3), batch, steps, 390, _CIFAR)
+        yield job, {**job.options, "augmentation": job.augmentation}
 
 
 def _measure(job: Job, options: Options, more: list[Contender]) -> tuple[dict[str, Timings], Found]:

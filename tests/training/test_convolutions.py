@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+from tfprune.backend import keras, tf
+from tfprune.pruning.pruner import prune
+from tfprune.training import convolutions
+from tfprune.training.convolutions import fast_convolutions, idle_taps
+
+RNG = np.random.default_rng(0)
+layers = keras.layers
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The way and the shapes of the inputs that are not convolved by TensorFlow's own."""
+    seen = []
+
+    def noting(way):
+        usual = getattr(convolutions, f"convolution_by_{way}")
+
+        def noted(x, kernel, padding):
+            seen.append((way, *x.shape[1:]))
+            return usual(x, kernel, padding)
+
+        monkeypatch.setattr(convolutions, f"convolution_by_{way}", noted)
+
+    noting("taps")
+    noting("winograd")
+    return seen
+
+
+def test_small_maps_of_plain_convolutions_alone_inside_wrappers_too(calls):
+    images = keras.Input((8, 8, 2))
+    x = layers.Conv2D(4, 3, padding="same", name="large")(images)
+    x = layers.MaxPooling2D(2)(x)  # 4 x 4
+    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="small")(x)
+    x = layers.Conv2D(4, 3, padding="same", groups=2, name="grouped")(x)
+    x = layers.Conv2D(4, 3, padding="same", dilation_rate=2, name="dilated")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    x = layers.Conv2DTranspose(4, 3, padding="same", name="transpose")(x)
+    x = layers.Conv2D(4, 3, strides=2, padding="same", name="strided")(x)  # 2 x 2
+    x = layers.Conv2D(6, 2, name="valid")(x)  # 1 x 1
+    model = keras.Model(images, layers.Dense(3)(layers.Flatten()(x)))
+    pruned = prune(model, 0.5, layers="conv")
+    pixels = tf.constant(RNG.normal(size=(2, 8, 8, 2)), tf.float32)
+    usual = pruned(pixels, training=True)
+    assert not calls
+    with fast_convolutions(pruned, "float32"):
+        ours = pruned(pixels, training=True)
+    assert calls == [("taps", 4, 4, 4), ("taps", 2, 2, 4)]
+    np.testing.assert_allclose(ours, usual, rtol=1e-5, atol=1e-6)
+
+
+def test_many_channels_go_by_winograd_in_float32(calls):
+    images = keras.Input((64, 64, 3))
+    x = layers.Conv2D(64, 3, strides=2, padding="same", name="strided")(images)
+    x = layers.Conv2D(64, 3, padding="same", name="large")(x)  # 32 x 32
+    x = layers.MaxPooling2D(4)(x)  # 8 x 8
+    x = layers.Conv2D(64, 5, padding="same", name="many")(x)
+    x = layers.Conv2D(64, 1, name="product")(x)
+    x = layers.MaxPooling2D(2)(x)  # 4 x 4
+    x = layers.Conv2D(63, 3, padding="same", name="few")(x)
+    x = layers.Conv2D(64, 3, name="still_few")(x)  # 2 x 2
+    x = layers.Conv2D(64, 2, padding="same", name="tiny")(x)
+    model = keras.Model(images, layers.GlobalAveragePooling2D()(x))
+    pixels = tf.constant(RNG.normal(size=(2, 64, 64, 3)), tf.float32)
+    usual = model(pixels, training=True)
+    with fast_convolutions(model, "float32"):
+        ours = model(pixels, training=True)
+    small = [("taps", 4, 4, 64), ("taps", 4, 4, 63), ("taps", 2, 2, 64)]
+    assert calls == [("winograd", 8, 8, 64), *small]
+    np.testing.assert_allclose(ours, usual, rtol=1e-4, atol=1e-5)
+    calls.clear()
+    with fast_convolutions(model, "bfloat16"):
+        model(pixels, training=True)
+    assert calls == small
+
+
+def test_idle_taps_by_hand():
+    # A row of one pixel, a column of three: of 5 x 5 taps "same", one row and five columns reach.
+    images = keras.Input((1, 3, 1))
+    x = layers.Conv2D(1, 5, padding="same", name="five")(images)
+    x = layers.Conv2D(1, (1, 3), padding="same", name="all")(x)
+    model = keras.Model(images, layers.Conv2D(1, (1, 2), name="valid")(x))
+    assert idle_taps(model, (1, 3, 1)) == {"five": 20}
+
+
+def test_a_map_of_unknown_size_is_left_alone(calls):
+    model = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(1, 3)])
+    graph = tf.function(model, input_signature=[tf.TensorSpec((1, None, None, 1))])
+    with fast_convolutions(model, "float32"):
+        graph.get_concrete_function()
+    assert not calls
+
+
+def test_the_model_is_as_before_afterwards(calls):
+    model = keras.Sequential([keras.Input((2, 2, 1)), layers.Conv2D(1, 1)])
+    with pytest.raises(ValueError, match="within"), fast_convolutions(model, "float32"):
+        raise ValueError("within")
+    assert "convolution_op" not in vars(model.layers[-1])
+    model(tf.zeros((1, 2, 2, 1)))
+    assert not calls

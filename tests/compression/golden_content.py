@@ -4,9 +4,10 @@ The files were written once, when format 1 was made, by
 
     pack(golden(), coder, {name: coder.encode(...) for the coded variables})
 
-with each coder; those of format 2, `<coder>-2.tfprune`, with `other_bits=8`, and of
-`golden_image()`, by `context`, `neighbours-2.tfprune`. They are never written again: whatever
-tfprune becomes, it reads them.
+with each coder; those of formats 2 and 3, `<coder>-2.tfprune` and `<coder>-3.tfprune`, with
+`other_bits=8`; of `golden_image()`, by `context`, `neighbours-2.tfprune`; and likewise of
+`golden_signs()` `signs-3.tfprune`. They are never written again: whatever tfprune becomes, it
+reads them.
 """
 
 import numpy as np
@@ -69,6 +70,17 @@ def golden_image():
     kept = numbers(144 * 40, 6).reshape(144, 40) % 100 < 90 // (1 + far)
     values = (numbers(144 * 40, 7).reshape(144, 40) % 4 - 1.5).astype(np.float32) / 4
     arrays = {"fc1/kernel": np.where(kept, values, np.float32(0))}
+    return Content(3, "3.15.0", ARCHITECTURE, arrays, frozenset(arrays))
+
+
+def golden_signs():
+    """Content of one kernel, whose filters have one sign a channel, and larger weights where fewer
+    channels are removed."""
+    kept = numbers(9 * 24 * 60, 8).reshape(9, 24, 60) % 100 < 4 * np.arange(1, 25)[:, None]
+    sign = np.where(numbers(24 * 60, 9).reshape(24, 60) % 2, 1, -1)
+    size = 1 + (numbers(9 * 24 * 60, 10).reshape(9, 24, 60) % 3 + np.arange(24)[:, None]) // 4
+    arrays = {"conv1/kernel": (np.where(kept, sign * size, 0) / 8).astype(np.float32)}
+    arrays = {name: array.reshape(3, 3, 24, 60) for name, array in arrays.items()}
     return Content(3, "3.15.0", ARCHITECTURE, arrays, frozenset(arrays))
 
 

@@ -199,7 +199,8 @@ def test_what_context_does_not_write_is_refused():
     head = number_bytes(6) + number_bytes(0)
     for code, message in (
         (head + bytes([0]) + encoder.to_bytes(), "exponents from 130 to 120"),
-        (head + bytes([128]), "contexts 128 that do not exist"),
+        (head + bytes([4]), "contexts 4 that do not exist"),
+        (head + bytes([128]), "signs nearby of what has no places"),
         (number_bytes(5) + number_bytes(0) + bytes([64, 0]), "contexts 64 that do not exist"),
     ):
         with pytest.raises(TfpruneError, match=f"code is damaged: {message}"):

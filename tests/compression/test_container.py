@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_content import golden, golden_image
+from golden_content import golden, golden_image, golden_signs
 
 from tfprune.compression import container
 from tfprune.compression.coders import CODERS
@@ -61,7 +61,7 @@ def join(header, sections):
 
 
 def manifest_of(sections):
-    """The manifest of a file of version 2, whose compressor has a preset dictionary."""
+    """The manifest of a file since version 2, whose compressor has a preset dictionary."""
     inflate = zlib.decompressobj(zdict=DICTIONARY.read_bytes())
     return json.loads(inflate.decompress(sections[0][1]))
 
@@ -89,7 +89,7 @@ def of_levels(last, levels):
 
 
 @BOTH
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_the_golden_file_decodes_to_the_same_bits(coder, version):
     suffix = "" if version == 1 else f"-{version}"
     path = GOLDEN / f"{coder.name}{suffix}.tfprune"
@@ -100,8 +100,10 @@ def test_the_golden_file_decodes_to_the_same_bits(coder, version):
     assert content.architecture == expected.architecture and content.keras_version == "3.15.0"
     assert list(content.arrays) == list(expected.arrays)
     arrays = dict(expected.arrays)
-    if version > 1:  # written with 8 bits for biases
-        arrays["conv1/bias"] = of_levels(5 / 3, [0, 25, 51, 76, 102, 127])
+    if version > 1:  # written with 8 bits for biases, and later 16 for those nowhere negative
+        half = arrays["conv1/bias"].astype(np.float16).astype(np.float32)
+        int8 = of_levels(5 / 3, [0, 25, 51, 76, 102, 127])
+        arrays["conv1/bias"] = int8 if version == 2 else half
         steps = [0, 7, 13, 20, 27, 33, 40, 47, 53, 60, 67, 74, 80, 87, 94, 100, 107, 114, 120, 127]
         arrays["fc1/bias"] = of_levels(19 / 7, [-step for step in steps])
     for name, array in arrays.items():
@@ -120,6 +122,18 @@ def test_the_golden_file_of_neighbours_decodes_to_the_same_bits():
     assert sections[1][1][2 + 3 + 16] & 64
 
 
+def test_the_golden_file_of_signs_decodes_to_the_same_bits():
+    content, coder = read(GOLDEN / "signs-3.tfprune")
+    expected = golden_signs().arrays["conv1/kernel"]
+    assert coder is CODERS["context"]
+    assert content.arrays["conv1/kernel"].tobytes() == expected.tobytes()
+    # Values are grouped by density (3) and by signs nearby: kept in two bytes, entries, contexts.
+    _, sections = split((GOLDEN / "signs-3.tfprune").read_bytes())
+    entries = len(np.unique(expected)) - 1
+    contexts = sections[1][1][2 + 2 + 1 + 4 * entries]
+    assert contexts >> 7 and contexts >> 2 & 3 == 3
+
+
 def test_the_dictionary_of_version_2_never_changes():
     assert zlib.crc32(DICTIONARY.read_bytes()) == CRC
 
@@ -128,7 +142,7 @@ def test_the_dictionary_of_version_2_never_changes():
 def test_the_bytes_are_as_documented(coder):
     file = packed(golden(), coder)
     header, sections = split(file)
-    assert header == b"\x93TFPRUNE" + bytes([2, 3, coder.number, 0]) + struct.pack("<I", 4)
+    assert header == b"\x93TFPRUNE" + bytes([3, 3, coder.number, 0]) + struct.pack("<I", 4)
     assert [kind for kind, _ in sections] == [1, 2, 2, 3]
     manifest = manifest_of(sections)
     assert manifest["variables"][0] == ["conv1/kernel", [3, 3, 2, 6], "float32", "coded"]
@@ -302,7 +316,7 @@ def test_other_files_versions_and_coders_are_refused(tmp_path):
     def headed(at, value):
         return join(header[:at] + bytes([value]) + header[at + 1 :], sections)
 
-    refused(tmp_path, headed(8, 3), "version 3; this tfprune reads 1, 2")
+    refused(tmp_path, headed(8, 4), "version 4; this tfprune reads 1, 2, 3")
     refused(tmp_path, headed(9, 4), "names coder 2 and Keras 4")
     refused(tmp_path, headed(10, 9), "names coder 9 and Keras 3")
     refused(tmp_path, b"PK\3\4 a zip archive", "is no .tfprune file")

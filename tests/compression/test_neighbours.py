@@ -120,7 +120,7 @@ def test_what_cannot_be_is_refused():
         (65, 1, (64, 40), "contexts 65 that do not exist"),
         (64, 1, (80, 31), "contexts 64 that do not exist"),
         (64, 1, (2, 50), "contexts 64 that do not exist"),
-        (128, 1, (64, 40), "contexts 128 that do not exist"),
+        (68, 1, (64, 40), "contexts 68 that do not exist"),
     ):
         code = kept + bytes([contexts]) + number_bytes(lag) + bytes(8)
         with pytest.raises(TfpruneError, match=message):

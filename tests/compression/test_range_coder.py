@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfprune.compression.byte_reader import ByteReader
-from tfprune.compression.range_coder import FLAG_BITS, RangeDecoder, RangeEncoder
+from tfprune.compression.range_coder import FLAG_BITS, Frequencies, RangeDecoder, RangeEncoder
 from tfprune.errors import TfpruneError
 
 #: What constriction 0.5.0 wrote on x86-64; any other result makes files unreadable.
@@ -31,11 +31,11 @@ def test_round_trip_of_all_kinds_in_one_stream(seed, count, alphabet):
     digits = rng.integers(0, 4096, count)
     encoder = RangeEncoder()
     encoder.flags(flags, chances)
-    encoder.adaptive(symbols, alphabet)
+    encoder.adaptive(symbols, Frequencies(alphabet))
     encoder.uniform(digits, 4096)
     decoder = decoder_of(encoder.to_bytes())
     assert np.array_equal(decoder.flags(chances), flags)
-    assert np.array_equal(decoder.adaptive(count, alphabet), symbols)
+    assert np.array_equal(decoder.adaptive(count, Frequencies(alphabet)), symbols)
     assert np.array_equal(decoder.uniform(count, 4096), digits)
     decoder.end()
 
@@ -53,7 +53,7 @@ def test_flags_take_their_entropy():
 def test_adaptive_costs_the_entropy_and_half_a_logarithm_for_each_symbol():
     symbols = np.random.default_rng(0).binomial(31, 0.3, 100_000)
     encoder = RangeEncoder()
-    encoder.adaptive(symbols, 32)
+    encoder.adaptive(symbols, Frequencies(32))
     shares = np.bincount(symbols, minlength=32) / len(symbols)
     entropy = -np.sum(shares * np.log2(shares, where=shares > 0, out=np.zeros(32)))
     learning = 31 / 2 * np.log2(len(symbols))
@@ -63,7 +63,7 @@ def test_adaptive_costs_the_entropy_and_half_a_logarithm_for_each_symbol():
 def test_golden_words():
     encoder = RangeEncoder()
     encoder.flags(np.arange(100) % 7 == 0, 1 + np.arange(100) * 10_007)
-    encoder.adaptive(np.arange(200) ** 2 % 11, 11)
+    encoder.adaptive(np.arange(200) ** 2 % 11, Frequencies(11))
     encoder.uniform(np.arange(20) * 199, 4096)
     content = encoder.to_bytes()
     assert content.hex() == GOLDEN
@@ -74,7 +74,7 @@ def test_golden_words():
 def test_damage_ends_in_an_error_or_in_symbols_of_the_alphabet():
     rng = np.random.default_rng(0)
     encoder = RangeEncoder()
-    encoder.adaptive(rng.integers(0, 20, 300), 20)
+    encoder.adaptive(rng.integers(0, 20, 300), Frequencies(20))
     encoder.flags(rng.random(300) < 0.1, np.full(300, 100_000))
     content = encoder.to_bytes()
     refused = 0
@@ -84,7 +84,7 @@ def test_damage_ends_in_an_error_or_in_symbols_of_the_alphabet():
             words[at] = rng.integers(256)
         try:
             decoder = decoder_of(bytes(words)[: 4 * rng.integers(0, 1 + len(words) // 4)])
-            assert decoder.adaptive(300, 20).max() < 20
+            assert decoder.adaptive(300, Frequencies(20)).max() < 20
             assert decoder.flags(np.full(300, 100_000)).shape == (300,)
             decoder.end()
         except TfpruneError:

@@ -5,7 +5,7 @@ set in all bytes but the last.
 
     header, 20 bytes
         0   8 bytes   93 54 46 50 52 55 4E 45: byte 0x93, then "TFPRUNE"
-        8   1 byte    version of the format: 2; files of version 1 are read, too
+        8   1 byte    version of the format: 3; files of versions 1 and 2 are read, too
         9   1 byte    Keras line that wrote the model: 2 (tf_keras) or 3
         10  1 byte    coder of the tensors: 1 `huffman` (`paper`), 2 `context`
         11  1 byte    0
@@ -52,9 +52,9 @@ from tfprune.compression.tensor import SparseTensor
 from tfprune.errors import TfpruneError, UsageError
 
 MAGIC = b"\x93TFPRUNE"
-VERSION = 2
+VERSION = 3
 #: Versions that are read.
-VERSIONS = (1, 2)
+VERSIONS = (1, 2, 3)
 KERAS_LINES = (2, 3)
 
 _HEADER = struct.Struct("<8sBBBBI")

@@ -23,6 +23,38 @@ FLAG_BITS = 20
 _FIRST_BLOCK = 16
 
 
+class Frequencies:
+    """How often each symbol of an alphabet was coded, while more of it is.
+
+    A symbol seen c times has the weight 2 c + 1 (Krichevsky and Trofimov 1981).
+    """
+
+    def __init__(self, alphabet: int) -> None:
+        """Nothing was coded yet.
+
+        Args:
+            alphabet: number of symbols, from 1; one alone takes nothing.
+        """
+        self.weights = np.ones(alphabet)
+        self._seen = 0
+
+    def blocks(self, count: int) -> Iterator[slice]:
+        """Parts of the next `count` symbols to be coded at the same weights.
+
+        The first of all has 16 symbols, each other a quarter of all before it, 16 at least.
+        """
+        start = 0
+        while start < count and len(self.weights) > 1:
+            stop = min(count, start + max(_FIRST_BLOCK, self._seen // 4))
+            yield slice(start, stop)
+            start = stop
+
+    def learn(self, symbols: np.ndarray) -> None:
+        """Counts symbols that were coded."""
+        self.weights += 2 * np.bincount(symbols, minlength=len(self.weights))
+        self._seen += len(symbols)
+
+
 class RangeEncoder:
     """Writes symbols one array after another."""
 
@@ -40,23 +72,18 @@ class RangeEncoder:
             model = _MODELS.Bernoulli(perfect=False)
             self._coder.encode(flags.astype(np.int32), model, np.ldexp(chances, -FLAG_BITS))
 
-    def adaptive(self, symbols: np.ndarray, alphabet: int) -> None:
-        """Codes symbols with the frequencies of those before them.
-
-        In blocks, the first of 16 symbols and each other of a quarter of all before it: a
-        symbol seen c times has the weight 2 c + 1 (Krichevsky and Trofimov 1981). An alphabet
-        of one symbol takes nothing.
+    def adaptive(self, symbols: np.ndarray, frequencies: Frequencies) -> None:
+        """Codes symbols with the frequencies of those before them, and counts them.
 
         Args:
-            symbols: (n,) integers from 0 to alphabet - 1.
-            alphabet: number of symbols, from 1.
+            symbols: (n,) integers of the alphabet, from 0.
+            frequencies: of the symbols before.
         """
         symbols = symbols.astype(np.int32)
-        weights = np.ones(alphabet)
-        for block in _blocks(len(symbols) if alphabet > 1 else 0):
-            model = _MODELS.Categorical(weights, perfect=False)
+        for block in frequencies.blocks(len(symbols)):
+            model = _MODELS.Categorical(frequencies.weights, perfect=False)
             self._coder.encode(symbols[block], model)
-            weights += 2 * np.bincount(symbols[block], minlength=alphabet)
+            frequencies.learn(symbols[block])
 
     def uniform(self, symbols: np.ndarray, alphabet: int) -> None:
         """Codes symbols that are equally likely, such as the low digits of a number."""
@@ -91,14 +118,13 @@ class RangeDecoder:
         model = _MODELS.Bernoulli(perfect=False)
         return self._decode(model, np.ldexp(chances, -FLAG_BITS)).astype(bool)
 
-    def adaptive(self, count: int, alphabet: int) -> np.ndarray:
-        """(count,) int32 from 0 to alphabet - 1."""
+    def adaptive(self, count: int, frequencies: Frequencies) -> np.ndarray:
+        """(count,) int32 of the alphabet, from 0."""
         symbols = np.zeros(count, np.int32)
-        weights = np.ones(alphabet)
-        for block in _blocks(count if alphabet > 1 else 0):
-            model = _MODELS.Categorical(weights, perfect=False)
+        for block in frequencies.blocks(count):
+            model = _MODELS.Categorical(frequencies.weights, perfect=False)
             symbols[block] = self._decode(model, block.stop - block.start)
-            weights += 2 * np.bincount(symbols[block], minlength=alphabet)
+            frequencies.learn(symbols[block])
         return symbols
 
     def uniform(self, count: int, alphabet: int) -> np.ndarray:
@@ -117,11 +143,3 @@ class RangeDecoder:
             return self._coder.decode(model, what)
         except (AssertionError, ValueError) as error:  # the library's word for impossible words
             raise self._reader.damaged("a coded stream that cannot be") from error
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    start = 0
-    while start < count:
-        stop = min(count, start + max(_FIRST_BLOCK, start // 4))
-        yield slice(start, stop)
-        start = stop

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tfprune.compression.byte_reader import ByteReader
-from tfprune.compression.range_coder import FLAG_BITS, RangeDecoder, RangeEncoder
+from tfprune.compression.range_coder import FLAG_BITS, Frequencies, RangeDecoder, RangeEncoder
 
 #: Contexts: neither, rows, columns, both. A file names them by these numbers.
 _AXES = _ROWS, _COLUMNS = 1, 2
@@ -57,7 +57,7 @@ def best_mode(positions: np.ndarray, shape: tuple[int, int]) -> tuple[int, float
         told = RangeEncoder()
         for axis, level in zip(_AXES, levels, strict=True):
             if mode & axis:
-                told.adaptive(level, _level_count(axis, shape))
+                told.adaptive(level, Frequencies(_level_count(axis, shape)))
         return float(cost) + 8 * len(told.to_bytes())
 
     return min(((mode, bits(mode)) for mode in MODES), key=lambda each: each[1])
@@ -82,7 +82,7 @@ def encode_positions(
     for axis, level in zip(_AXES, _levels_of(positions, shape), strict=True):
         levels.append(level if mode & axis else np.zeros_like(level))
         if mode & axis:
-            encoder.adaptive(level, _level_count(axis, shape))
+            encoder.adaptive(level, Frequencies(_level_count(axis, shape)))
     mask = np.zeros(shape, bool)
     mask.reshape(-1)[positions] = True
     for rows, columns, chances in _live_blocks(mode, levels, shape, len(positions)):
@@ -101,7 +101,7 @@ def decode_positions(
     if kept in (0, shape[0] * shape[1]):
         return np.arange(kept, dtype=np.int64)
     levels = [
-        decoder.adaptive(length, _level_count(axis, shape))
+        decoder.adaptive(length, Frequencies(_level_count(axis, shape)))
         if mode & axis
         else np.zeros(length, np.int32)
         for axis, length in zip(_AXES, shape, strict=True)

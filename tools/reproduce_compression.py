@@ -6,7 +6,8 @@ A sweep of the configs that have not run yet, into `runs/`. The coded file of th
 to `results/compression/<network>-<mode>.tfprune`, the figures of all seeds into the `.json` beside
 it: every file is read back here, and what was read is measured on the whole test set. The table
 `compression.md` and the README's part are written from all records that lie there; with
-`--report-only` that is all that is done.
+`--report-only` that is all that is done, and with `--recode` before it the files of one seed are
+written anew by the present coder, to the same model bit by bit, without their runs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="config names, comma-separated; default: all")
     parser.add_argument("--seeds", default="0,1,2", help="numbers, comma-separated")
     parser.add_argument("--jobs", default="2", help="runs at a time")
+    parser.add_argument("--recode", action="store_true", help="code the files anew; run nothing")
     parser.add_argument("--report-only", action="store_true", help="run and collect nothing")
     options = parser.parse_args(arguments[:end])
     configs = find_configs([str(ROOT / "configs" / "compression")])
@@ -55,7 +58,11 @@ def main() -> int:
         raise UsageError(f"no config of configs/compression is called {options.only!r}")
     os.chdir(ROOT)  # runs/ and results/ are here, wherever this was started
     status = 0
-    if not options.report_only:
+    if options.recode:
+        choose_keras(2)
+        for path in configs:
+            recode(path)
+    elif not options.report_only:
         flags = arguments[end + 1 : -1]
         command = [*map(str, configs), f"--seeds={options.seeds}", f"--jobs={options.jobs}"]
         status = sweep.main([*command, "--", *flags])
@@ -66,6 +73,34 @@ def main() -> int:
             collect(path, [int(seed) for seed in options.seeds.split(",")], flags)
     write_text(OUT / "compression.md", compression_table(read_records(OUT)))
     return subprocess.call([sys.executable, "tools/update_docs.py"])
+
+
+def recode(path: Path) -> None:
+    """Codes the file of a config of one seed anew, and takes its sizes into the record.
+
+    Raises:
+        TfpruneError: another model came out of it.
+    """
+    from tfprune.compression.artifact import load_compressed, save_compressed
+    from tfprune.compression.container import read
+
+    network = parse([f"--flagfile={path}"]).network
+    record_path = OUT / f"{network}-{path.stem.removeprefix(f'{network}_')}.json"
+    record = json.loads(record_path.read_text())
+    if len(record["seeds"]) > 1:
+        return
+    file = record_path.with_suffix(".tfprune")
+    with tempfile.TemporaryDirectory() as folder:
+        anew = Path(folder) / file.name
+        coder, other_bits = record["coder"], record["other_bits"]
+        report = save_compressed(load_compressed(file), anew, coder=coder, other_bits=other_bits)
+        before, after = read(file)[0].arrays, read(anew)[0].arrays
+        if any(before[name].tobytes() != after[name].tobytes() for name in before):
+            raise TfpruneError(f"{str(file)!r}, coded anew, is another model")
+        shutil.copyfile(anew, file)
+    sizes = {"bytes": report.file_bytes, "stages": report.stages}
+    record = {**record, **sizes, "seeds": [{**record["seeds"][0], **sizes}]}
+    write_text(record_path, json.dumps(record, indent=1) + "\n")
 
 
 def collect(path: Path, seeds: list[int], flags: list[str]) -> None:

@@ -42,6 +42,7 @@ PURE += [
             "neighbours",
             "paper",
             "plain",
+            "plain_coder",
             "range_coder",
             "relative_index",
             "significance",

@@ -76,6 +76,15 @@ def test_many_channels_go_by_winograd_in_float32(calls):
     assert calls == small
 
 
+def test_a_layer_that_computes_in_half_precision_does_not_go_by_winograd(calls):
+    images = keras.Input((8, 8, 64))
+    half = layers.Conv2D(64, 3, dtype="mixed_bfloat16", name="half")(images)
+    model = keras.Model(images, layers.Conv2D(64, 3, dtype="float32")(half))
+    with fast_convolutions(model, "float32"):
+        model(tf.zeros((1, 8, 8, 64)), training=True)
+    assert calls == [("winograd", 6, 6, 64)]
+
+
 def test_idle_taps_by_hand():
     # A row of one pixel, a column of three: of 5 x 5 taps "same", one row and five columns reach.
     images = keras.Input((1, 3, 1))

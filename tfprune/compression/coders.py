@@ -21,20 +21,22 @@ class Coder:
         encode: tensor -> bytes.
         decode: (bytes, shape) -> the tensor, bit by bit; a `TfpruneError` for bytes that
             `encode` does not write. Allocates no more than a few arrays of the shape.
+        codes_plain: whether files with it code their other variables, too (`plain_coder`).
     """
 
     name: str
     number: int
     encode: Callable[[SparseTensor], bytes]
     decode: Callable[[ByteReader, tuple[int, ...]], SparseTensor]
+    codes_plain: bool
 
 
 #: Name -> coder.
 CODERS: dict[str, Coder] = {
     coder.name: coder
     for coder in (
-        Coder("huffman", 1, paper.encode, paper.decode),
-        Coder("context", 2, context.encode, context.decode),
+        Coder("huffman", 1, paper.encode, paper.decode, codes_plain=False),
+        Coder("context", 2, context.encode, context.decode, codes_plain=True),
     )
 }
 

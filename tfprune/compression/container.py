@@ -29,7 +29,9 @@ of weights. So the arrays of a file take no more than 4 kilobytes for each of it
 a few times that while they are decoded); a larger claim is refused before it is allocated.
 
 The last section holds the values of all other variables, in the order of the manifest, each
-flattened with its last axis fastest, in their forms.
+flattened with its last axis fastest, in their forms; with the coder `context`, since version 3,
+as `plain_coder` codes them: number of bytes of code, the code, zero bytes up to a 1024th of the
+number of values.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ import numpy as np
 from tfprune.compression.byte_reader import ByteReader, number_bytes
 from tfprune.compression.coders import CODERS, Coder
 from tfprune.compression.manifest import CODED, pack_manifest, read_manifest
-from tfprune.compression.plain import DTYPES, form_of, pack_plain, read_plain
+from tfprune.compression.plain import DTYPES, form_of, plain_arrays, read_plain
+from tfprune.compression.plain_coder import PlainDecoder, PlainEncoder
 from tfprune.compression.tensor import SparseTensor
 from tfprune.errors import TfpruneError, UsageError
 
@@ -96,7 +99,8 @@ def pack(
     Raises:
         UsageError: a variable of a type that files do not hold, or beyond float16 with 16 bits.
     """
-    variables, plain = [], []
+    variables: list[list] = []
+    plain: list[np.ndarray] = []
     sections: list[tuple[int, bytes]] = []
     for name, array in content.arrays.items():
         dtype = str(array.dtype)
@@ -107,10 +111,9 @@ def pack(
             )
         form = CODED if name in content.coded else form_of(array, other_bits)
         if form == CODED:
-            code = number_bytes(len(tensors[name])) + tensors[name]
-            sections.append((_TENSOR, code.ljust(-(-array.size // _WEIGHTS_PER_BYTE), b"\0")))
+            sections.append((_TENSOR, _padded(tensors[name], array.size)))
         else:
-            plain.append(pack_plain(name, array, form))
+            plain += plain_arrays(name, array, form)
         variables.append([name, list(array.shape), dtype, form])
     manifest = {
         "architecture": content.architecture,
@@ -118,7 +121,7 @@ def pack(
         "variables": variables,
     }
     sections.insert(0, (_MANIFEST, pack_manifest(manifest)))
-    sections.append((_PLAIN, b"".join(plain)))
+    sections.append((_PLAIN, _pack_all_plain(plain, coder)))
     header = _HEADER.pack(MAGIC, VERSION, content.keras_line, coder.number, 0, len(sections))
     parts = [header, struct.pack("<I", zlib.crc32(header))]
     for place, (kind, body) in enumerate(sections):
@@ -144,10 +147,13 @@ def read(path: Path) -> tuple[Content, Coder]:
                 body = ByteReader(_expect(sections, _TENSOR, what), f"{what} ({name})")
                 arrays[name] = _tensor(body, coder, tuple(shape)).to_array()
         body = ByteReader(_expect(sections, _PLAIN, what), what)
-        for name, shape, dtype, form in manifest["variables"]:
-            if form != CODED:
-                arrays[name] = read_plain(body, tuple(shape), dtype, form)
-        body.end()
+        plain = [variable for variable in manifest["variables"] if variable[3] != CODED]
+        values = sum(math.prod(shape) for _, shape, _, _ in plain)
+        is_coded = version > 2 and coder.codes_plain
+        reader = PlainDecoder(_unpadded(body, values, "values")) if is_coded else body
+        for name, shape, dtype, form in plain:
+            arrays[name] = read_plain(reader, tuple(shape), dtype, form)
+        reader.end()
         if next(sections, None) is not None or file.read(1):
             raise TfpruneError(f"{what} is damaged: it goes on after its last section")
     coded = frozenset(name for name, *_, form in manifest["variables"] if form == CODED)
@@ -232,10 +238,30 @@ def _expect(sections: Iterator[tuple[int, bytes]], kind: int, what: str) -> byte
     return found[1]
 
 
-def _tensor(body: ByteReader, coder: Coder, shape: tuple[int, ...]) -> SparseTensor:
-    if math.prod(shape) > _WEIGHTS_PER_BYTE * body.left:
-        raise body.damaged(f"{body.left} bytes cannot hold the {math.prod(shape)} weights claimed")
+def _pack_all_plain(arrays: list[np.ndarray], coder: Coder) -> bytes:
+    if not coder.codes_plain:
+        return b"".join(array.tobytes() for array in arrays)
+    encoder = PlainEncoder()
+    for array in arrays:
+        encoder.array(array)
+    return _padded(encoder.to_bytes(), sum(map(len, arrays)))
+
+
+def _padded(code: bytes, values: int) -> bytes:
+    """A code with its length before it, and zeros after it for what it claims to hold."""
+    return (number_bytes(len(code)) + code).ljust(-(-values // _WEIGHTS_PER_BYTE), b"\0")
+
+
+def _unpadded(body: ByteReader, values: int, of_what: str) -> ByteReader:
+    """The inverse: the code alone. At least so many values are claimed to be in it."""
+    if values > _WEIGHTS_PER_BYTE * body.left:
+        raise body.damaged(f"{body.left} bytes cannot hold the {values} {of_what} claimed")
     code = ByteReader(body.take(body.number(at_most=body.left)), body.what)
     if body.take(body.left).strip(b"\0"):
         raise body.damaged("its padding is not zero")
+    return code
+
+
+def _tensor(body: ByteReader, coder: Coder, shape: tuple[int, ...]) -> SparseTensor:
+    code = _unpadded(body, math.prod(shape), "weights")
     return coder.decode(code, shape)

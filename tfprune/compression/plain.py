@@ -16,6 +16,7 @@ proportion, to 2^-11: 2^-14 to 65504.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 
@@ -65,8 +66,15 @@ def is_form(dtype: str, form: str, version: int) -> bool:
     return form == dtype or (dtype == "float32" and form in shorter)
 
 
-def pack_plain(name: str, array: np.ndarray, form: str) -> bytes:
-    """The bytes of a variable in a form, flattened with its last axis fastest.
+class Reader(Protocol):
+    """What arrays come from: `ByteReader`, or `PlainDecoder`."""
+
+    def array(self, dtype: str, count: int) -> np.ndarray:
+        """`count` numbers of a little-endian type such as "<f4"."""
+
+
+def plain_arrays(name: str, array: np.ndarray, form: str) -> list[np.ndarray]:
+    """What is stored of a variable in a form: little-endian arrays (n,), the last axis fastest.
 
     Raises:
         UsageError: a value beyond float16.
@@ -75,7 +83,7 @@ def pack_plain(name: str, array: np.ndarray, form: str) -> bytes:
         step = np.float32(np.abs(array).max(initial=0) / np.float32(_LEVELS))
         levels = np.rint(array / (step or np.float32(1)))  # a step may underflow to zero
         levels = np.clip(levels, -_LEVELS, _LEVELS).astype(np.int8)
-        return np.array(step, "<f4").tobytes() + levels.tobytes()
+        return [np.array([step], "<f4"), levels.reshape(-1)]
     with np.errstate(over="ignore"):
         stored = array.astype(f"<{np.dtype(form).str[1:]}")
     lost = np.isinf(stored) & np.isfinite(array) if form == "float16" else np.zeros(1, bool)
@@ -84,15 +92,18 @@ def pack_plain(name: str, array: np.ndarray, form: str) -> bytes:
             f"variable {name!r} does not fit into float16, which ends at 65504. "
             f"Received: {array[lost].flat[0]}"
         )
-    return stored.tobytes()
+    return [stored.reshape(-1)]
 
 
-def read_plain(reader: ByteReader, shape: tuple[int, ...], dtype: str, form: str) -> np.ndarray:
-    """The inverse of `pack_plain`: an array of that type and shape."""
+def pack_plain(name: str, array: np.ndarray, form: str) -> bytes:
+    """The bytes of `plain_arrays`."""
+    return b"".join(each.tobytes() for each in plain_arrays(name, array, form))
+
+
+def read_plain(reader: Reader, shape: tuple[int, ...], dtype: str, form: str) -> np.ndarray:
+    """The inverse of `plain_arrays`: an array of that type and shape."""
     count = math.prod(shape)
     if form == "int8" and dtype == "float32":
-        if count > reader.left:
-            raise reader.damaged(f"it ends {count - reader.left} bytes early")
         step = reader.array("<f4", 1).astype(np.float32)
         levels = reader.array("i1", count).astype(np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # a step that tfprune never writes

@@ -99,7 +99,8 @@ def _convolution(precision: str, layer: Any, inputs: tf.Tensor, kernel: Any) -> 
     kernel = tf.convert_to_tensor(kernel)
     if None not in inputs.shape[1:3]:
         pixels = inputs.shape[1] * inputs.shape[2]
-        if precision == "float32" and _pays(pixels, kernel.shape):
+        exact = precision == inputs.dtype == "float32"  # a layer may have a type of its own
+        if exact and _pays(pixels, kernel.shape):
             return convolution_by_winograd(inputs, kernel, layer.padding)
         if pixels <= TAPS_PIXELS:
             return convolution_by_taps(inputs, kernel, layer.padding)

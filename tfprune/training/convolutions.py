@@ -20,8 +20,8 @@ from tfprune.training.winograd import MOST_TAPS, convolution_by_winograd
 #: Pixels of the largest map that is computed by taps: measured, with 128 to 512 channels.
 TAPS_PIXELS = 16
 #: Pixels of the maps that are computed by Winograd's way, from and to, and their fewest channels:
-#: measured, with 16 to 512 channels. On 2 x 2 pixels taps are as fast, on 32 x 32 the usual way.
-WINOGRAD_PIXELS = (5, 576)
+#: measured, with 16 to 512 channels. On 2 x 2 pixels taps are as fast, on 24 x 24 the usual way.
+WINOGRAD_PIXELS = (5, 256)
 WINOGRAD_CHANNELS = 64
 
 

@@ -25,6 +25,8 @@ from tfprune.compression.value_signs import ValueSigns, distances
         ((784, 300), 1, (1, 2)),
         ((784, 300), 0, ()),
         ((10,), 0, ()),
+        ((1 << 17, 1, 2), 0, (1,)),  # each tap takes a step in Python
+        (((1 << 17) + 1, 1, 2), 0, ()),
     ],
 )
 def test_the_places_of_a_shape(shape, lag, expected):

@@ -9,15 +9,18 @@ three classes: the sum of the signs of those kept at the same column and
                               one tap
     matrices with a lag       1, lag - 1, lag, lag + 1 rows before (see `neighbours`)
 
-is negative, zero, or positive. Other tensors have no places. The smallest of the distances is how
+is negative, zero, or positive. Other tensors have no places, nor kernels of more than 2^17 taps. The smallest of the distances is how
 many rows are coded at a time: none of their classes depends on another of their signs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
+
+from tfprune.compression.neighbours import MOST_ROWS
 
 CLASSES = 3
 
@@ -31,6 +34,8 @@ def distances(shape: tuple[int, ...], lag: int) -> tuple[int, ...]:
     """
     if len(shape) < 3:
         return tuple(sorted({1, lag - 1, lag, lag + 1} - {0})) if lag else ()
+    if math.prod(shape[:-2]) > MOST_ROWS:
+        return ()
     found = set()
     rows = shape[-2]
     for taps in reversed(shape[:-2]):

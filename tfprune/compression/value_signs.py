@@ -9,8 +9,9 @@ three classes: the sum of the signs of those kept at the same column and
                               one tap
     matrices with a lag       1, lag - 1, lag, lag + 1 rows before (see `neighbours`)
 
-is negative, zero, or positive. Other tensors have no places, nor kernels of more than 2^17 taps. The smallest of the distances is how
-many rows are coded at a time: none of their classes depends on another of their signs.
+is negative, zero, or positive. Other tensors have no places, nor kernels of more than 2^17 taps.
+The smallest of the distances is how many rows are coded at a time: none of their classes depends
+on another of their signs.
 """
 
 from __future__ import annotations

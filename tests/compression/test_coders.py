@@ -146,12 +146,12 @@ def test_values_that_differ_by_filter_are_coded_by_filter():
         assert len(assert_round_trip(CODERS["context"], each)) < 0.9 * entropy
 
 
+@pytest.mark.parametrize("shape", [(30, 40), (3, 3, 8, 16)])
 @pytest.mark.parametrize("bits", [None, 4])
 @BOTH
-def test_damage_is_an_error_or_a_tensor_of_the_shape(coder, bits):
+def test_damage_is_an_error_or_a_tensor_of_the_shape(coder, bits, shape):
     # Without the file's checksum other codes can be valid; nothing else may happen.
     rng = np.random.default_rng(1)
-    shape = (30, 40)
     code = coder.encode(SparseTensor.from_array(draw(rng, shape, 0.2, bits)))
     refused = 0
     for _ in range(1500):

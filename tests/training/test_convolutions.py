@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfprune.backend import keras, tf
+from tfprune.backend import IS_TF_KERAS, keras, tf
 from tfprune.pruning.pruner import prune
 from tfprune.training import convolutions
 from tfprune.training.convolutions import fast_convolutions, idle_taps
@@ -99,6 +99,17 @@ def test_a_map_of_unknown_size_is_left_alone(calls):
     graph = tf.function(model, input_signature=[tf.TensorSpec((1, None, None, 1))])
     with fast_convolutions(model, "float32"):
         graph.get_concrete_function()
+    assert not calls
+
+
+@pytest.mark.skipif(not IS_TF_KERAS, reason="Keras 3 has four axes only")
+def test_images_of_more_axes_are_left_alone(calls):
+    images = keras.Input((2, 4, 4, 3))
+    model = keras.Model(images, layers.Conv2D(4, 3, padding="same")(images))
+    pixels = tf.constant(RNG.normal(size=(2, 2, 4, 4, 3)), tf.float32)
+    usual = model(pixels, training=True)
+    with fast_convolutions(model, "float32"):
+        np.testing.assert_array_equal(model(pixels, training=True), usual)
     assert not calls
 
 

@@ -97,7 +97,7 @@ def _is_plain(layer: Any) -> bool:
 def _convolution(precision: str, layer: Any, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
     """Stands in for `convolution_op` of a layer."""
     kernel = tf.convert_to_tensor(kernel)
-    if None not in inputs.shape[1:3]:
+    if len(inputs.shape) == 4 and None not in inputs.shape[1:3]:  # tf_keras takes more axes, too
         pixels = inputs.shape[1] * inputs.shape[2]
         exact = precision == inputs.dtype == "float32"  # a layer may have a type of its own
         if exact and _pays(pixels, kernel.shape):

@@ -171,7 +171,7 @@ def trying(config: Config, steps: int) -> Callable[[str, Mapping[str, float] | N
         training.assign([*model.get_weights(), *fresh])
         losses, _ = training.run(order, rates, 0)
         trial = Trial(name, weights, float(np.mean(losses[-(steps // 4) :])))
-        print(f"{name}: {trial.kilobytes:.4g} kB, loss {trial.loss:.4f}", flush=True)
+        print(f"{name}: {trial.kilobytes:,.2f} kB, loss {trial.loss:.4f}", flush=True)
         return trial
 
     return tried
@@ -185,7 +185,7 @@ def table(dense: Trial, given: Trial, trials: Sequence[tuple[str, Trial]]) -> st
     lines = []
     for layer, trial in [("", dense), ("", given), *trials]:
         kept, size = (sum(part) for part in zip(*trial.weights.values(), strict=True))
-        lines.append([trial.name, f"{kept:,} / {size:,}", f"{trial.kilobytes:.4g}"])
+        lines.append([trial.name, f"{kept:,} / {size:,}", f"{trial.kilobytes:,.2f}"])
         lines[-1] += [f"{trial.loss:.4f}", f"{gain[layer]:.2g}" if layer else NONE]
     return markdown_table(["keeps", "weights", "kB, about", "loss", "gain a kB"], lines, 1)
 

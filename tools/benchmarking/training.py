@@ -144,10 +144,8 @@ def precision(options: Options) -> Found:
     found = Found([])
     if not has_bfloat16():
         return Found([], ["bfloat16"])
-    batch, steps = (4, 1) if options.quick else (128, 3)
-    for name, label in (("alexnet", "AlexNet"), ("vgg16_bn", "VGG-16-BN")):
-        job = Job(name, label, (32, 32, 3), batch, steps, 390, _CIFAR)
-        masked = {**job.options, "sparsity": _SPARSITY, "augmentation": job.augmentation}
+    for job, dense in _dense_jobs(options):
+        masked = {**dense, "sparsity": _SPARSITY}
         timings = alternate(
             [
                 Contender("bfloat16", "steps:trainer", {**masked, "precision": "bfloat16"}),
@@ -158,7 +156,7 @@ def precision(options: Options) -> Found:
         )
         found.lines.append(
             _steps_compared(
-                f"{label} step, bfloat16 / float32",
+                f"{job.label} step, bfloat16 / float32",
                 ("tfprune, masks, --precision=bfloat16", timings["bfloat16"]),
                 ("tfprune, masks", timings["float32"]),
                 job,

@@ -78,10 +78,9 @@ def by_density(positions: np.ndarray, columns: int, depth: int) -> np.ndarray:
     """
     row, column = np.divmod(positions, columns)
     beside = np.bincount(row)[row] * np.bincount(column)[column]
-    group = np.empty(len(positions), np.int64)
-    group[np.argsort(beside, kind="stable")] = (np.arange(len(positions)) << depth) // len(
-        positions
-    )
+    ranks = np.arange(len(positions), dtype=np.int64)
+    group = np.empty_like(ranks)
+    group[np.argsort(beside, kind="stable")] = (ranks << depth) // len(ranks)
     return group
 
 

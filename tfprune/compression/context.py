@@ -89,7 +89,8 @@ def encode(tensor: SparseTensor) -> bytes:
     groups = best_groups(tensor, symbols, alphabet, signs)
     if groups.depth and groups.by != DENSITY:
         encoder.uniform(groups.of_line, 1 << groups.depth)
-    for members, frequencies in _parts(tensor.positions, shape[1], groups, alphabet, signs):
+    known = signs if groups.signs else None
+    for members, frequencies in _parts(tensor.positions, shape[1], groups, alphabet, known):
         encoder.adaptive(symbols[members], frequencies)
     if tensor.codebook is None:
         encoder.uniform(bits >> _LOW & ((1 << _HIGH) - 1), 1 << _HIGH)
@@ -181,16 +182,15 @@ def _parts(
 ) -> Iterator[tuple[np.ndarray, Frequencies]]:
     """(numbers of kept weights, the frequencies that code them), in the order of coding.
 
-    With `groups.signs` a part's classes are asked for after `signs` has learned those before it.
+    With `signs`, one for each class, too: asked for after `signs` has learned the parts before.
     """
     group = group_of(positions, columns, groups)
-    classes = CLASSES if groups.signs else 1
+    classes = CLASSES if signs else 1
     cells = [Frequencies(alphabet) for _ in range(classes << groups.depth)]
-    by_signs = signs if groups.signs else None
-    for block in by_signs.blocks() if by_signs else [slice(0, len(positions))]:
+    for block in signs.blocks() if signs else [slice(0, len(positions))]:
         cell = group[block] * classes
-        if by_signs:
-            cell = cell + by_signs.classes(block)
+        if signs:
+            cell = cell + signs.classes(block)
         # Each cell's members in their order.
         order = np.argsort(cell, kind="stable") + block.start
         stops = np.cumsum(np.bincount(cell, minlength=len(cells)))

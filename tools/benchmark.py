@@ -38,7 +38,7 @@ MEASUREMENTS: dict[str, Callable[[Options], Found]] = {
     "training_filters": training.filters,
     "training_precision": training.precision,
     "training_convolutions": training.convolutions,
-    "training_taps": training.taps,
+    "training_convolutions_bfloat16": training.convolutions_bfloat16,
     "pruning_alexnet": pruning.alexnet,
     "pruning_100_million": pruning.hundred_million,
     "evaluation": results.evaluation,

@@ -64,3 +64,24 @@ def test_five_digits_are_left_in_float32(side, taps):
         tf.constant(x, tf.float32), tf.constant(kernel, tf.float32), "same"
     )
     assert np.abs(ours - exact).max() < 3e-5 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(
+    ("side", "taps", "noise"), [(4, 3, 0.03), (8, 3, 0.03), (6, 3, 0.07), (8, 5, 0.07)]
+)
+def test_the_noise_in_bfloat16_is_what_the_module_says(side, taps, noise):
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(4, side, side, 128)), tf.float32)
+    kernel = rng.normal(size=(taps, taps, 128, 64)) / taps / np.sqrt(128)
+    kernel = tf.constant(kernel, tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, kernel])
+        exact = tf.nn.conv2d(x, kernel, 1, "SAME")
+        rounded = (tf.cast(each, tf.bfloat16) for each in (x, kernel))
+        ours = tf.cast(convolution_by_winograd(*rounded, "same"), tf.float32)
+    pairs = [(ours, exact)]
+    direction = tf.constant(rng.normal(size=exact.shape), tf.float32)
+    for wanted in (x, kernel):
+        pairs.append(tuple(tape.gradient(y, wanted, direction) for y in (ours, exact)))
+    for mine, theirs in pairs:
+        assert 0.001 < np.std(mine - theirs) / np.std(theirs) < noise

@@ -1,9 +1,9 @@
 """How training computes convolutions: by whichever of three ways is fast for the map at hand.
 
 TensorFlow's own convolution multiplies every output with every tap, and is at its best on large
-maps. On small ones `taps` leaves out the padding, and in float32, with channels enough to pay for
-its sums, `winograd` leaves out most of the products. All three give the same outputs and gradients
-but for rounding; evaluation and every file use TensorFlow's.
+maps. On small ones `taps` leaves out the padding, and with channels enough to pay for its sums
+`winograd` leaves out most of the products. All three give the same outputs and gradients but for
+rounding; evaluation and every file use TensorFlow's.
 """
 
 from __future__ import annotations
@@ -26,14 +26,9 @@ WINOGRAD_CHANNELS = 64
 
 
 @contextlib.contextmanager
-def fast_convolutions(model: Any, precision: str) -> Iterator[None]:
-    """Within it the model's plain convolutions are computed in the way that is fast for their maps.
-
-    Args:
-        model: a Keras model.
-        precision: what training multiplies in, "float32" or "bfloat16".
-    """
-    with convolving_by(model, functools.partial(_convolution, precision)):
+def fast_convolutions(model: Any) -> Iterator[None]:
+    """Within it the model's plain convolutions are computed in the way that is fast for each."""
+    with convolving_by(model, _convolution):
         yield
 
 
@@ -94,13 +89,13 @@ def _is_plain(layer: Any) -> bool:
     )
 
 
-def _convolution(precision: str, layer: Any, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
+def _convolution(layer: Any, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
     """Stands in for `convolution_op` of a layer."""
     kernel = tf.convert_to_tensor(kernel)
     if len(inputs.shape) == 4 and None not in inputs.shape[1:3]:  # tf_keras takes more axes, too
         pixels = inputs.shape[1] * inputs.shape[2]
-        exact = precision == inputs.dtype == "float32"  # a layer may have a type of its own
-        if exact and _pays(pixels, kernel.shape):
+        # Where the layer has a type of its own, that of its sums, too, would be too coarse.
+        if inputs.dtype == "float32" and _pays(pixels, kernel.shape):
             return convolution_by_winograd(inputs, kernel, layer.padding)
         if pixels <= TAPS_PIXELS:
             return convolution_by_taps(inputs, kernel, layer.padding)

@@ -167,8 +167,18 @@ def precision(options: Options) -> Found:
 
 def convolutions(options: Options) -> Found:
     """AlexNet and VGG-16-BN in float32, convolutions as a run has them, and in fewer ways."""
+    return _convolutions(options, "float32")
+
+
+def convolutions_bfloat16(options: Options) -> Found:
+    """The same in bfloat16."""
+    return _convolutions(options, "bfloat16") if has_bfloat16() else Found([], ["bfloat16"])
+
+
+def _convolutions(options: Options, precision: str) -> Found:
     found = Found([])
     for job, ours in _dense_jobs(options):
+        ours = {**ours, "precision": precision}
         timings = alternate(
             [
                 Contender("chosen", "steps:trainer", ours),
@@ -181,38 +191,13 @@ def convolutions(options: Options) -> Found:
         for name, theirs in (("whole", "Conv2D of TensorFlow"), ("taps", "small maps by taps")):
             found.lines.append(
                 _steps_compared(
-                    f"{job.label} step in float32, convolutions by Winograd and taps / {theirs}",
+                    f"{job.label} step in {precision}, convolutions by Winograd and taps / "
+                    f"{theirs}",
                     ("tfprune", timings["chosen"]),
                     (f"tfprune, {theirs}", timings[name]),
                     job,
                 )
             )
-    return found
-
-
-def taps(options: Options) -> Found:
-    """AlexNet and VGG-16-BN in bfloat16, convolutions of small maps by taps and by TensorFlow."""
-    found = Found([])
-    if not has_bfloat16():
-        return Found([], ["bfloat16"])
-    for job, ours in _dense_jobs(options):
-        ours = {**ours, "precision": "bfloat16"}
-        timings = alternate(
-            [
-                Contender("taps", "steps:trainer", ours),
-                Contender("whole", "steps:trainer", {**ours, "ways": []}),
-            ],
-            options.rounds,
-            log=options.log,
-        )
-        found.lines.append(
-            _steps_compared(
-                f"{job.label} step in bfloat16, convolutions of small maps by taps / whole",
-                ("tfprune", timings["taps"]),
-                ("tfprune, Conv2D of TensorFlow", timings["whole"]),
-                job,
-            )
-        )
     return found
 
 

@@ -18,9 +18,9 @@ def calls(monkeypatch):
     def noting(way):
         usual = getattr(convolutions, f"convolution_by_{way}")
 
-        def noted(x, kernel, padding):
-            seen.append((way, *x.shape[1:]))
-            return usual(x, kernel, padding)
+        def noted(x, kernel, padding, *most_points):
+            seen.append((way, *x.shape[1:], *most_points))
+            return usual(x, kernel, padding, *most_points)
 
         monkeypatch.setattr(convolutions, f"convolution_by_{way}", noted)
 
@@ -45,7 +45,7 @@ def test_small_maps_of_plain_convolutions_alone_inside_wrappers_too(calls):
     pixels = tf.constant(RNG.normal(size=(2, 8, 8, 2)), tf.float32)
     usual = pruned(pixels, training=True)
     assert not calls
-    with fast_convolutions(pruned):
+    with fast_convolutions(pruned, "float32"):
         ours = pruned(pixels, training=True)
     assert calls == [("taps", 4, 4, 4), ("taps", 2, 2, 4)]
     np.testing.assert_allclose(ours, usual, rtol=1e-5, atol=1e-6)
@@ -65,20 +65,24 @@ def test_many_channels_go_by_winograd(calls):
     model = keras.Model(images, layers.GlobalAveragePooling2D()(x))
     pixels = tf.constant(RNG.normal(size=(2, 64, 64, 3)), tf.float32)
     usual = model(pixels, training=True)
-    with fast_convolutions(model):
+    with fast_convolutions(model, "float32"):
         ours = model(pixels, training=True)
     small = [("taps", 4, 4, 64), ("taps", 4, 4, 63), ("taps", 2, 2, 64)]
-    assert calls == [("winograd", 8, 8, 64), *small]
+    assert calls == [("winograd", 8, 8, 64, 8), *small]
     np.testing.assert_allclose(ours, usual, rtol=1e-4, atol=1e-5)
+    calls.clear()
+    with fast_convolutions(model, "bfloat16"):
+        model(pixels, training=True)
+    assert calls == [("winograd", 8, 8, 64, 6), *small]
 
 
 def test_a_layer_that_computes_in_half_precision_does_not_go_by_winograd(calls):
     images = keras.Input((8, 8, 64))
     half = layers.Conv2D(64, 3, dtype="mixed_bfloat16", name="half")(images)
     model = keras.Model(images, layers.Conv2D(64, 3, dtype="float32")(half))
-    with fast_convolutions(model):
+    with fast_convolutions(model, "float32"):
         model(tf.zeros((1, 8, 8, 64)), training=True)
-    assert calls == [("winograd", 6, 6, 64)]
+    assert calls == [("winograd", 6, 6, 64, 8)]
 
 
 def test_idle_taps_by_hand():
@@ -93,7 +97,7 @@ def test_idle_taps_by_hand():
 def test_a_map_of_unknown_size_is_left_alone(calls):
     model = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(1, 3)])
     graph = tf.function(model, input_signature=[tf.TensorSpec((1, None, None, 1))])
-    with fast_convolutions(model):
+    with fast_convolutions(model, "float32"):
         graph.get_concrete_function()
     assert not calls
 
@@ -104,14 +108,14 @@ def test_images_of_more_axes_are_left_alone(calls):
     model = keras.Model(images, layers.Conv2D(4, 3, padding="same")(images))
     pixels = tf.constant(RNG.normal(size=(2, 2, 4, 4, 3)), tf.float32)
     usual = model(pixels, training=True)
-    with fast_convolutions(model):
+    with fast_convolutions(model, "float32"):
         np.testing.assert_array_equal(model(pixels, training=True), usual)
     assert not calls
 
 
 def test_the_model_is_as_before_afterwards(calls):
     model = keras.Sequential([keras.Input((2, 2, 1)), layers.Conv2D(1, 1)])
-    with pytest.raises(ValueError, match="within"), fast_convolutions(model):
+    with pytest.raises(ValueError, match="within"), fast_convolutions(model, "float32"):
         raise ValueError("within")
     assert "convolution_op" not in vars(model.layers[-1])
     model(tf.zeros((1, 2, 2, 1)))

@@ -15,7 +15,7 @@ from typing import Any
 
 from tfprune.backend import keras, tf
 from tfprune.training.taps import convolution_by_taps, reached
-from tfprune.training.winograd import MOST_TAPS, convolution_by_winograd
+from tfprune.training.winograd import MOST_POINTS, convolution_by_winograd
 
 #: Pixels of the largest map that is computed by taps: measured, with 128 to 512 channels.
 TAPS_PIXELS = 16
@@ -23,12 +23,19 @@ TAPS_PIXELS = 16
 #: measured, with 16 to 512 channels. On 2 x 2 pixels taps are as fast, on 24 x 24 the usual way.
 WINOGRAD_PIXELS = (5, 256)
 WINOGRAD_CHANNELS = 64
+#: Points of Winograd's way: what it adds in bfloat16 is noise, see there.
+WINOGRAD_POINTS = {"float32": MOST_POINTS, "bfloat16": 6}
 
 
 @contextlib.contextmanager
-def fast_convolutions(model: Any) -> Iterator[None]:
-    """Within it the model's plain convolutions are computed in the way that is fast for each."""
-    with convolving_by(model, _convolution):
+def fast_convolutions(model: Any, precision: str) -> Iterator[None]:
+    """Within it the model's plain convolutions are computed in the way that is fast for each.
+
+    Args:
+        model: a Keras model.
+        precision: what training multiplies in, "float32" or "bfloat16".
+    """
+    with convolving_by(model, functools.partial(_convolution, WINOGRAD_POINTS[precision])):
         yield
 
 
@@ -89,25 +96,25 @@ def _is_plain(layer: Any) -> bool:
     )
 
 
-def _convolution(layer: Any, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
+def _convolution(most_points: int, layer: Any, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
     """Stands in for `convolution_op` of a layer."""
     kernel = tf.convert_to_tensor(kernel)
     if len(inputs.shape) == 4 and None not in inputs.shape[1:3]:  # tf_keras takes more axes, too
         pixels = inputs.shape[1] * inputs.shape[2]
         # Where the layer has a type of its own, that of its sums, too, would be too coarse.
-        if inputs.dtype == "float32" and _pays(pixels, kernel.shape):
-            return convolution_by_winograd(inputs, kernel, layer.padding)
+        if inputs.dtype == "float32" and _pays(pixels, kernel.shape, most_points):
+            return convolution_by_winograd(inputs, kernel, layer.padding, most_points)
         if pixels <= TAPS_PIXELS:
             return convolution_by_taps(inputs, kernel, layer.padding)
     return type(layer).convolution_op(layer, inputs, kernel)
 
 
-def _pays(pixels: int, kernel: Any) -> bool:
+def _pays(pixels: int, kernel: Any, most_points: int) -> bool:
     """Whether Winograd's way is faster, for a map and the shape (h, w, C, F) of a kernel."""
     *taps, channels, filters = kernel
     least, most = WINOGRAD_PIXELS
     return (
         least <= pixels <= most
-        and 1 < max(taps) <= MOST_TAPS
+        and 1 < max(taps) < most_points
         and min(channels, filters) >= WINOGRAD_CHANNELS
     )

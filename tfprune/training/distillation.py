@@ -34,18 +34,21 @@ class Teacher:
         self.weight = weight
         self.temperature = temperature
 
-    def lesson(self, student: Any, side: int = 0) -> Callable[..., tf.Tensor]:
+    def lesson(
+        self, student: Any, side: int = 0, precision: str = "float32"
+    ) -> Callable[..., tf.Tensor]:
         """What computes the loss of a student in the graph of a step.
 
         Args:
             student: the model that learns.
             side: of the images, as `forward_at` takes it.
+            precision: what the step multiplies in, likewise.
 
         Returns:
             A function of the loss CE of the labels (scalar), the model inputs (B, H, W, C) and
             the outputs of the student (B, K); it gives the loss above, a float32 scalar.
         """
-        forward = forward_at(self.model, side, training=False)
+        forward = forward_at(self.model, side, precision, training=False)
         of_teacher, of_student = _logits_of(self.model), _logits_of(student)
         weight, temperature = self.weight, self.temperature
 

@@ -73,12 +73,17 @@ def resized(images: tf.Tensor, side: int) -> tf.Tensor:
     return tf.image.resize(images, (side, side), method="area") if side else images
 
 
-def forward_at(model: Any, side: int, *, training: bool = True) -> Callable[[tf.Tensor], tf.Tensor]:
-    """What computes a model's outputs, as in training or not, on images of a side (0: its own)."""
+def forward_at(
+    model: Any, side: int, precision: str = "float32", *, training: bool = True
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """What computes a model's outputs, as in training or not, on images of a side (0: its own).
+
+    `precision` is what the graph around it multiplies in.
+    """
 
     def forward(images: tf.Tensor) -> tf.Tensor:
         any_shape = _any_shape(model) if side else contextlib.nullcontext()
-        with fast_convolutions(model), any_shape:
+        with fast_convolutions(model, precision), any_shape:
             return model(images, training=training)
 
     return forward

@@ -148,10 +148,10 @@ class Steps:
         model, plan, optimizer, replicas = self._twin, self._plan, self._optimizer, self._replicas
         key = stage_key(plan.seed, plan.draws)
         objective = Objective(model, plan.label_smoothing)
-        states, forward = random_states(model), forward_at(model, side)
+        states, forward = random_states(model), forward_at(model, side, plan.precision)
         lesson = None
         if self._teacher is not None:
-            lesson = self._teacher.lesson(model, side)
+            lesson = self._teacher.lesson(model, side, plan.precision)
         trained, centroids = list(model.trainable_variables), self._centroids
         kernels = [variable for variable in trained if len(variable.shape) > 1]
 

@@ -8,10 +8,10 @@ map, where both axes do it, 36 in place of 144 for 4 x 4 outputs of 3 x 3 taps:
 
 B^T x and G k are sums of pixels and of taps, one for each pair of points; what is multiplied are
 the matrices of a pair, pixels x inputs and inputs x filters. The points are 0, 1, -1, 1/2, -2, 2,
--1/2 and infinity, as many as needed. The sums lose digits, and beyond eight points too many. In
-float32 about five are left. In bfloat16 outputs and gradients have a noise of 2% (six points) to
-6% (eight) of their spread, not of 0.3%: about that of factors in 8 bits, with which networks train
-as well (and so they do with this: see docs/results.md).
+-1/2 and infinity, as many as needed. The sums lose digits, the more, the more points. In float32
+about five are left with eight points. In bfloat16 outputs and gradients have a noise of 2% of their
+spread with six, and not of 0.3%: about that of factors in 8 bits, with which networks train as
+well. With eight it is 6%, and AlexNet learns a little less in as many epochs (docs/results.md).
 
 Sources: Winograd 1980, "Arithmetic Complexity of Computations"; Lavin and Gray 2016, "Fast
 Algorithms for Convolutional Neural Networks"; points: Barabasz et al. 2020, "Error Analysis and
@@ -30,23 +30,28 @@ from tfprune.backend import tf
 
 #: Of the finite ones; infinity comes last. With 1/2 and -2 sums stay smaller than with 2 and -2.
 _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0, 2.0, -0.5)
-MOST_TAPS = len(_POINTS)  # along an axis: two outputs at a time take one point more
+#: Along an axis. Two outputs at a time take one more than the kernel has taps.
+MOST_POINTS = len(_POINTS) + 1
 
 
-def convolution_by_winograd(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+def convolution_by_winograd(
+    x: tf.Tensor, kernel: tf.Tensor, padding: str, most_points: int = MOST_POINTS
+) -> tf.Tensor:
     """The convolution of (B, H, W, C) inputs with a (h, w, C, F) kernel, with strides of 1.
 
     Args:
         x: of known height, width and channels.
-        kernel: of at most `MOST_TAPS` taps a side.
+        kernel: of fewer taps a side than `most_points`.
         padding: "same" or "valid", as in Keras.
+        most_points: along an axis, at most `MOST_POINTS`.
 
     Returns:
         (B, H', W', F): H' = H ("same") or H - h + 1 ("valid").
     """
     height, width, channels = x.shape[1:]
     rows, columns, _, filters = kernel.shape
-    high, wide = _axis(height, rows, padding), _axis(width, columns, padding)
+    high = _axis(height, rows, padding, most_points)
+    wide = _axis(width, columns, padding, most_points)
     pixels = tf.transpose(x, (1, 2, 0, 3))  # images stay together: long rows for each transform
     pixels = _on_both_axes(high.inputs, wide.inputs, pixels)
     pixels = _points_first(pixels, high, wide, (-1, channels))
@@ -77,12 +82,12 @@ class _Axis:
 
 
 @functools.cache
-def _axis(side: int, taps: int, padding: str) -> _Axis:
+def _axis(side: int, taps: int, padding: str, most_points: int) -> _Axis:
     """The transforms of an axis, tiles as large as makes the fewest products."""
     before = (taps - 1) // 2 if padding == "same" else 0
     size = side if padding == "same" else side - taps + 1
     outputs = min(
-        range(1, min(size, len(_POINTS) + 2 - taps) + 1),
+        range(1, min(size, most_points + 1 - taps) + 1),
         key=lambda outputs: (-(-size // outputs) * (outputs + taps - 1), outputs),
     )
     points, tiles = outputs + taps - 1, -(-size // outputs)

@@ -46,7 +46,7 @@ class FlagTable:
     )
     precision: str = flag(
         "float32",
-        "What training multiplies in: float32, or bfloat16, twice as fast on processors that have "
+        "What training multiplies in: float32, or bfloat16, faster on processors that have "
         "it (AMX, AVX-512 BF16; others stay at float32). Weights, evaluation, export are float32.",
         "data",
         choices=PRECISIONS,

@@ -1,4 +1,4 @@
-"""What training multiplies in: float32, or bfloat16 where that is twice as fast.
+"""What training multiplies in: float32, or bfloat16 where that is faster.
 
 bfloat16 is float32 with 8 of its 24 bits of mantissa. TensorFlow then rounds factors and results of
 the matrix products and convolutions of a training step, forward and backward; their sums, the loss,

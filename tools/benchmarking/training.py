@@ -175,10 +175,10 @@ def convolutions_bfloat16(options: Options) -> Found:
     return _convolutions(options, "bfloat16") if has_bfloat16() else Found([], ["bfloat16"])
 
 
-def _convolutions(options: Options, precision: str) -> Found:
+def _convolutions(options: Options, dtype: str) -> Found:
     found = Found([])
     for job, ours in _dense_jobs(options):
-        ours = {**ours, "precision": precision}
+        ours = {**ours, "precision": dtype}
         timings = alternate(
             [
                 Contender("chosen", "steps:trainer", ours),
@@ -191,8 +191,7 @@ def _convolutions(options: Options, precision: str) -> Found:
         for name, theirs in (("whole", "Conv2D of TensorFlow"), ("taps", "small maps by taps")):
             found.lines.append(
                 _steps_compared(
-                    f"{job.label} step in {precision}, convolutions by Winograd and taps / "
-                    f"{theirs}",
+                    f"{job.label} step in {dtype}, convolutions by Winograd and taps / {theirs}",
                     ("tfprune", timings["chosen"]),
                     (f"tfprune, {theirs}", timings[name]),
                     job,

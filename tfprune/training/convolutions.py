@@ -101,7 +101,7 @@ def _convolution(most_points: int, layer: Any, inputs: tf.Tensor, kernel: Any) -
     kernel = tf.convert_to_tensor(kernel)
     if len(inputs.shape) == 4 and None not in inputs.shape[1:3]:  # tf_keras takes more axes, too
         pixels = inputs.shape[1] * inputs.shape[2]
-        # Where the layer has a type of its own, that of its sums, too, would be too coarse.
+        # A layer with a type of its own would sum in it, too coarsely for Winograd's way.
         if inputs.dtype == "float32" and _pays(pixels, kernel.shape, most_points):
             return convolution_by_winograd(inputs, kernel, layer.padding, most_points)
         if pixels <= TAPS_PIXELS:

@@ -11,7 +11,7 @@ the matrices of a pair, pixels x inputs and inputs x filters. The points are 0, 
 -1/2 and infinity, as many as needed. The sums lose digits, the more, the more points. In float32
 about five are left with eight points. In bfloat16 outputs and gradients have a noise of 2% of their
 spread with six, and not of 0.3%: about that of factors in 8 bits, with which networks train as
-well. With eight it is 6%, and AlexNet learns a little less in as many epochs (docs/results.md).
+well. With eight it is 6%, and a run of AlexNet learned a little less (docs/results.md).
 
 Sources: Winograd 1980, "Arithmetic Complexity of Computations"; Lavin and Gray 2016, "Fast
 Algorithms for Convolutional Neural Networks"; points: Barabasz et al. 2020, "Error Analysis and

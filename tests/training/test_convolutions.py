@@ -5,6 +5,8 @@ from tfprune.backend import IS_TF_KERAS, keras, tf
 from tfprune.pruning.pruner import prune
 from tfprune.training import convolutions
 from tfprune.training.convolutions import fast_convolutions, idle_taps
+from tfprune.training.evaluate import predictor
+from tfprune.training.inputs import Normalization
 
 RNG = np.random.default_rng(0)
 layers = keras.layers
@@ -76,13 +78,32 @@ def test_many_channels_go_by_winograd(calls):
     assert calls == [("winograd", 8, 8, 64, 6), *small]
 
 
-def test_a_layer_that_computes_in_half_precision_does_not_go_by_winograd(calls):
+def test_layers_that_compute_in_half_precision_are_left_alone(calls):
     images = keras.Input((8, 8, 64))
     half = layers.Conv2D(64, 3, dtype="mixed_bfloat16", name="half")(images)
-    model = keras.Model(images, layers.Conv2D(64, 3, dtype="float32")(half))
+    whole = layers.Conv2D(64, 3, dtype="float32")(half)
+    small = layers.Conv2D(4, 2, strides=2, dtype="float32")(whole)  # 2 x 2
+    half = layers.Conv2D(4, 2, dtype="mixed_bfloat16", name="small")(small)
+    model = keras.Model(images, layers.Conv2D(4, 1, dtype="float32")(half))  # of 1 x 1
     with fast_convolutions(model, "float32"):
         model(tf.zeros((1, 8, 8, 64)), training=True)
-    assert calls == [("winograd", 6, 6, 64, 8)]
+    assert calls == [("winograd", 6, 6, 64, 8), ("taps", 1, 1, 4)]
+
+
+def test_evaluation_goes_by_taps_alone_and_gives_the_same_outputs(calls):
+    images = keras.Input((8, 8, 3))
+    x = layers.Conv2D(64, 3, padding="same", name="first")(images)
+    x = layers.Conv2D(64, 3, padding="same", name="large")(x)  # 8 x 8
+    x = layers.MaxPooling2D(2)(x)  # 4 x 4
+    x = layers.Conv2D(64, 3, padding="same", name="small")(x)
+    model = keras.Model(images, layers.GlobalAveragePooling2D()(x))
+    pixels = RNG.integers(256, size=(7, 8, 8, 3), dtype=np.uint8)
+    unit = Normalization.of("unit", pixels)
+    ours = predictor(model, unit)(pixels)
+    assert calls == [("taps", 4, 4, 64)]
+    usual = model(unit(tf.constant(pixels)), training=False)
+    assert len(calls) == 1
+    np.testing.assert_allclose(ours, usual, rtol=1e-5, atol=1e-6)
 
 
 def test_idle_taps_by_hand():

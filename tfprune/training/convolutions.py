@@ -3,7 +3,8 @@
 TensorFlow's own convolution multiplies every output with every tap, and is at its best on large
 maps. On small ones `taps` leaves out the padding, and with channels enough to pay for its sums
 `winograd` leaves out most of the products. All three give the same outputs and gradients but for
-rounding; evaluation and every file use TensorFlow's.
+rounding. Evaluation goes by taps at most, whose products are the usual ones; every file uses
+TensorFlow's own.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ def fast_convolutions(model: Any, precision: str) -> Iterator[None]:
         precision: what training multiplies in, "float32" or "bfloat16".
     """
     with convolving_by(model, functools.partial(_convolution, WINOGRAD_POINTS[precision])):
+        yield
+
+
+@contextlib.contextmanager
+def small_maps_by_taps(model: Any) -> Iterator[None]:
+    """Within it the model's plain convolutions of small maps are computed by taps.
+
+    The products are those of the usual way, in float32 summed in another order: for evaluation.
+    """
+    with convolving_by(model, functools.partial(_convolution, 0)):
         yield
 
 
@@ -99,10 +110,11 @@ def _is_plain(layer: Any) -> bool:
 def _convolution(most_points: int, layer: Any, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
     """Stands in for `convolution_op` of a layer."""
     kernel = tf.convert_to_tensor(kernel)
-    if len(inputs.shape) == 4 and None not in inputs.shape[1:3]:  # tf_keras takes more axes, too
+    known = len(inputs.shape) == 4 and None not in inputs.shape[1:3]  # tf_keras takes more axes
+    # A layer with a type of its own would sum in it, too coarsely for parts of a sum.
+    if known and inputs.dtype == "float32":
         pixels = inputs.shape[1] * inputs.shape[2]
-        # A layer with a type of its own would sum in it, too coarsely for Winograd's way.
-        if inputs.dtype == "float32" and _pays(pixels, kernel.shape, most_points):
+        if _pays(pixels, kernel.shape, most_points):
             return convolution_by_winograd(inputs, kernel, layer.padding, most_points)
         if pixels <= TAPS_PIXELS:
             return convolution_by_taps(inputs, kernel, layer.padding)

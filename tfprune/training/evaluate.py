@@ -9,6 +9,7 @@ import numpy as np
 
 from tfprune.backend import tf
 from tfprune.data import Split
+from tfprune.training.convolutions import small_maps_by_taps
 from tfprune.training.inputs import Normalization
 
 _BATCH = 500
@@ -22,7 +23,8 @@ def predictor(model: Any, normalization: Normalization) -> Callable[[np.ndarray]
 
     @tf.function
     def outputs_of(images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(normalization(images), training=False), tf.float32)
+        with small_maps_by_taps(model):
+            return tf.cast(model(normalization(images), training=False), tf.float32)
 
     compiled: dict[tuple[int, ...], Callable] = {}
 

@@ -49,7 +49,7 @@ PURE += [
             "stages",
             "tensor",
         ),
-        "value_groups",
+        *("value_groups", "value_signs"),
     )
 ]
 

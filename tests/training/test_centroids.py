@@ -49,6 +49,15 @@ def test_the_gradients_of_the_paper_by_hand():
     np.testing.assert_allclose(found, [-0.03, 0.04, 0.02, 0.04], atol=1e-7)
 
 
+def test_removed_weights_have_no_part_in_a_sum():
+    members = np.array([[0, 1, 2], [2, 0, 1]], np.int32)
+    model = dense(np.array([0, 0.5, -2], np.float32)[members])
+    centroids = Centroids(model, {"fc1/kernel": members})
+    gradient = tf.constant([[9, 0.25, 0.5], [1, 9, -0.75]])
+    found = centroids.grouped([gradient], model.trainable_variables)[0].numpy()
+    assert found.tolist() == [-0.5, 1.5]
+
+
 def test_members_take_the_value_of_their_centroid_and_removed_weights_are_zero():
     members = np.array([[0, 1, 2], [2, 0, 1]], np.int32)
     model = dense(np.array([0, 0.5, -2], np.float32)[members])
